@@ -1,0 +1,1 @@
+//! kn-agent: makes a Linux machine a Kubernetes node, keeps it one, and says what is in the way.

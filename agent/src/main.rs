@@ -1,0 +1,2 @@
+//! kn-agent
+fn main() {}
