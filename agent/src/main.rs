@@ -1,2 +1,25 @@
-//! kn-agent
-fn main() {}
+//! The process's edge: arguments, log, runtime, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kn_agent::cli::Cli;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // Two providers would be ambiguous, none a panic at the first connection: this one, before anything else.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return ExitCode::FAILURE;
+    }
+    let cli = Cli::parse();
+    let filter =
+        EnvFilter::try_from_env("KN_AGENT_LOG").unwrap_or_else(|_| EnvFilter::new("kn_agent=info,warn"));
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // The journal has its own clock; a person on a terminal wants no other either.
+    log.without_time().init();
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return ExitCode::FAILURE;
+    };
+    runtime.block_on(cli.run(&mut std::io::stdout(), &mut std::io::stderr()))
+}

@@ -1,0 +1,50 @@
+# The front door. `make demo` shows the main job, `make test` proves it, `make lint` is what a reviewer would say first.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kn-agent-lab
+TARGET ?= $(CACHE)/target
+export CARGO_TARGET_DIR := $(TARGET)
+DENY_VERSION := 0.20.2
+
+BINARY := $(TARGET)/release/kn-agent
+DEB := $(TARGET)/debian/kn-agent.deb
+export KN_AGENT_DEB := $(DEB)
+export KN_AGENT := $(BINARY)
+
+.PHONY: all build deb demo test lint audit fmt toolchain help
+
+help: ## This list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+all: build
+
+toolchain:
+	@command -v cargo >/dev/null || { echo "make: Rust is missing; install rustup as its site says, rust-toolchain.toml chooses the version" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "make: Go 1.26 or later is missing; it builds the test cluster: see its site's download page" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "make: a C compiler is missing; on Debian: apt-get install gcc" >&2; exit 1; }
+
+build: toolchain ## The binary as it ships
+	cargo build --locked --release -p kn-agent
+
+deb: build ## The Debian package
+	packaging/deb/build $(BINARY) $(DEB)
+
+demo: deb ## A throw-away node from "package installed" to Ready, watched (root; KEEP=1 leaves it up)
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo
+
+test: deb ## Every test, in the lab too (root)
+	cargo test --locked --workspace
+
+lint: toolchain ## Formatting, clippy, dependencies, documentation
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	@cargo deny --version 2>/dev/null | grep -q ' $(DENY_VERSION)$$' || cargo install --locked --quiet cargo-deny@$(DENY_VERSION)
+	cargo deny --log-level error check bans licenses sources
+
+audit: ## Known vulnerabilities in dependencies (needs the internet)
+	cargo deny check advisories
+
+fmt: ## Formats
+	cargo fmt --all

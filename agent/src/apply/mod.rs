@@ -1,0 +1,164 @@
+//! Steps are done here, and nothing is decided.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kube::Client;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::{CaSource, Config, sources};
+use crate::desired::certificates::{CertificateSpec, Purpose};
+use crate::desired::paths;
+use crate::plan::Step;
+use crate::ports::cluster::{self, Credentials};
+use crate::ports::root::Root;
+use crate::ports::systemd::Systemd;
+use crate::ports::{Failure, keys};
+use crate::reason::Reason;
+
+/// Everything a step may act on.
+#[derive(Debug, Clone)]
+pub struct Hands {
+    /// The file system.
+    pub root: Root,
+    /// systemd, or why it can't be reached.
+    pub systemd: Result<Systemd, Failure>,
+    /// The configuration: where credentials are.
+    pub config: Arc<Config>,
+}
+
+/// What came of one step.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The step's key.
+    pub key: String,
+    /// The step, for what the loop has to remember of it.
+    pub step: Step,
+    /// How it went.
+    pub result: Result<(), Failure>,
+}
+
+/// Does steps in order up to the first failure.
+pub async fn apply(steps: Vec<Step>, hands: &Hands) -> Vec<Outcome> {
+    let mut outcomes = Vec::with_capacity(steps.len());
+    for step in steps {
+        let result = one(&step, hands).await;
+        let failed = result.is_err();
+        outcomes.push(Outcome { key: step.key(), step, result });
+        if failed {
+            break;
+        }
+    }
+    outcomes
+}
+
+async fn one(step: &Step, hands: &Hands) -> Result<(), Failure> {
+    let root = &hands.root;
+    let systemd = || hands.systemd.as_ref().map_err(Clone::clone);
+    match step {
+        Step::WriteFile(file) => root.write(&file.path, &file.content, file.mode),
+        Step::MakeDirectory { path, mode } => root.make_dir(path, *mode),
+        Step::RemoveFile(path) => root.remove(path),
+        Step::EnableUnits(units) => systemd()?.enable(units).await,
+        Step::ReloadSystemd => systemd()?.reload().await,
+        Step::StartUnit(unit) => systemd()?.start(unit, false).await,
+        Step::RestartUnit { unit, .. } => systemd()?.start(unit, true).await,
+        Step::MakeKey(path) => make_key(root, path, &hands.config),
+        Step::SubmitRequest { certificate, name } => submit(hands, certificate, name).await,
+        Step::InstallCertificate { certificate, pem, path, link } => {
+            install(root, certificate, pem, path, link.as_deref())
+        }
+        Step::CreateNode(node) => cluster::create_node(&node_client(hands)?, node).await,
+    }
+}
+
+fn make_key(root: &Root, path: &Path, config: &Config) -> Result<(), Failure> {
+    let key = keys::generate(config.identity.key).map_err(|why| Failure::new(Reason::FileTrouble, why))?;
+    if let Some(directory) = path.parent() {
+        root.make_dir(directory, 0o700)?;
+    }
+    root.write(path, key.expose_secret().as_bytes(), 0o600)
+}
+
+fn waiting_key(root: &Root, path: &Path) -> Result<SecretString, Failure> {
+    let gone = || Failure::new(Reason::FileTrouble, format!("the key `{}` is gone", path.display()));
+    let file = root.read(path)?.ok_or_else(gone)?;
+    String::from_utf8(file.content).map(Into::into).map_err(|_| gone())
+}
+
+async fn submit(hands: &Hands, certificate: &CertificateSpec, name: &str) -> Result<(), Failure> {
+    let key = waiting_key(&hands.root, certificate.pending_key)?;
+    let pem =
+        keys::request(&key, &certificate.subject).map_err(|why| Failure::new(Reason::FileTrouble, why))?;
+    let client = request_client(hands, certificate.purpose)?;
+    cluster::create_csr(&client, &certificate.request_object(name, pem)).await
+}
+
+fn install(
+    root: &Root,
+    certificate: &CertificateSpec,
+    pem: &[u8],
+    path: &Path,
+    link: Option<&Path>,
+) -> Result<(), Failure> {
+    let key = waiting_key(root, certificate.pending_key)?;
+    let mut both = pem.to_vec();
+    if !both.ends_with(b"\n") {
+        both.push(b'\n');
+    }
+    both.extend_from_slice(key.expose_secret().as_bytes());
+    if let Some(directory) = path.parent() {
+        root.make_dir(directory, 0o750)?;
+    }
+    root.write(path, &both, 0o600)?;
+    match (link, path.file_name().and_then(|name| name.to_str())) {
+        (Some(link), Some(name)) => root.link(link, name),
+        _ => Ok(()),
+    }
+}
+
+/// The CA bundle as configured.
+///
+/// # Errors
+/// It can't be read.
+pub fn ca(root: &Root, config: &Config) -> Result<Vec<u8>, Failure> {
+    match &config.cluster.ca {
+        CaSource::Pem(pem) => Ok(pem.clone().into_bytes()),
+        CaSource::File(path) => root
+            .read_following(path)?
+            .map(|file| file.content)
+            .ok_or_else(|| Failure::new(Reason::CaUnusable, format!("`{}` does not exist", path.display()))),
+    }
+}
+
+/// A client with the node's own certificate.
+///
+/// # Errors
+/// Certificate or CA can't be used.
+pub fn node_client(hands: &Hands) -> Result<Client, Failure> {
+    let pem = hands.root.path(paths::kubelet_client());
+    let ca = ca(&hands.root, &hands.config)?;
+    cluster::client(&hands.config.cluster.server, &ca, &Credentials::Certificate(&pem))
+}
+
+/// A client that may ask for the certificate: by token for the node's first, as the node itself for kube-proxy's.
+///
+/// The token is read anew each time, so that one that was replaced is used at once.
+///
+/// # Errors
+/// The token can't be read, or the CA can't be used.
+pub fn request_client(hands: &Hands, purpose: Purpose) -> Result<Client, Failure> {
+    if purpose == Purpose::KubeProxy {
+        return node_client(hands);
+    }
+    let missing = || Failure::new(Reason::TokenMissing, "identity.token is not set");
+    let source = hands.config.identity.token.as_ref().ok_or_else(missing)?;
+    let token = sources::read_token(
+        source,
+        &hands.root.path(Path::new("/")),
+        sources::credentials_directory().as_deref(),
+    )
+    .map_err(|error| Failure::new(Reason::TokenMissing, error.to_string()))?;
+    let ca = ca(&hands.root, &hands.config)?;
+    cluster::client(&hands.config.cluster.server, &ca, &Credentials::Token(&token))
+}

@@ -1,0 +1,65 @@
+//! `run`: the daemon.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Error;
+use crate::config::sources::{self, Sources};
+use crate::ports::changes::Changes;
+use crate::ports::root::Root;
+use crate::reconcile::{End, Reconciler, take_lock};
+
+pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
+    let started_at = Timestamp::now();
+    let root = Root::new("/");
+    let mut config = sources::load(sources)?;
+    let lock = take_lock(&root).map_err(|failure| Error::new(1, failure.message))?;
+    let Some(_lock) = lock else {
+        return Err(Error::new(1, "kn-agent runs already: see `systemctl status kn-agent`"));
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        let directories = [Path::new(sources::ETC), Path::new("/etc/kn-agent/config.d")];
+        let mut changes = Changes::of(&directories)?;
+        let mut reconciler = Reconciler::new(Arc::new(config.clone()), root.clone(), None, started_at).await;
+        let stop = async {
+            tokio::select! { _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
+        };
+        let changed = reloaded(sources, &config, &mut changes, &mut hangup);
+        match reconciler.run(stop, changed).await {
+            End::Stopped => return Ok(ExitCode::SUCCESS),
+            End::ConfigChanged => {
+                tracing::info!("the configuration changed");
+                config = sources::load(sources).unwrap_or(config);
+            }
+        }
+    }
+}
+
+/// Ends when the configuration on disk is valid and another one. A broken one is told, and the one in use stays.
+async fn reloaded(
+    sources: &Sources,
+    current: &crate::config::Config,
+    changes: &mut Changes,
+    hangup: &mut tokio::signal::unix::Signal,
+) {
+    // An editor writes several files in a row; the last of them counts.
+    const SETTLE: Duration = Duration::from_millis(200);
+    loop {
+        tokio::select! { _ = changes.next() => {}, _ = hangup.recv() => {} }
+        tokio::time::sleep(SETTLE).await;
+        match sources::load(sources) {
+            Ok(new) if format!("{new:?}") != format!("{current:?}") => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!("the configuration in use stays, the one on disk is wrong:\n{error}")
+            }
+        }
+    }
+}

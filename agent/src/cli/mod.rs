@@ -1,0 +1,99 @@
+//! The command line: one file a command.
+
+mod agent;
+mod configuration;
+mod look;
+mod status;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::sources::{LoadError, Sources};
+
+/// Makes this machine a Kubernetes node, keeps it one, and says what is in the way.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Read this file instead of /etc/kn-agent/config.yaml and its drop-ins
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, or the node is Ready; 1 failed; 2 wrong usage or configuration; \
+3 not Ready yet, on its way; 4 blocked, somebody must act; 5 the daemon is not running";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon: what kn-agent.service starts
+    Run,
+    /// Where the node stands
+    Status(status::Args),
+    /// What a pass would do now, changing nothing
+    Plan,
+    /// The checks before joining, a line each
+    Check,
+    /// How the time from the start to Ready was spent
+    Timeline(status::OutputArgs),
+    /// The journal of the kubelet, kube-proxy, the runtime or the agent
+    Logs(look::LogsArgs),
+    /// The configuration: shown, checked, described
+    Config(configuration::Args),
+}
+
+/// What went wrong, and the exit code that says so.
+#[derive(Debug)]
+pub(crate) struct Error {
+    message: String,
+    code: u8,
+}
+
+impl Error {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { message: message.into(), code }
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        Self::new(2, error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        // Whoever reads our output may leave early (`| head`): that is no failure.
+        let code = u8::from(error.kind() != std::io::ErrorKind::BrokenPipe);
+        Self::new(code, error.to_string())
+    }
+}
+
+impl Cli {
+    /// Runs the command; answers go to `out`, what went wrong to `err`.
+    pub async fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+        let sources = Sources::of_host(self.config);
+        let result = match self.command {
+            Command::Run => agent::run(&sources).await,
+            Command::Status(args) => status::run(&args, &sources, out).await,
+            Command::Timeline(args) => status::timeline(&args, out),
+            Command::Plan => look::plan(&sources, out).await,
+            Command::Check => look::check(&sources, out).await,
+            Command::Logs(args) => look::logs(&args),
+            Command::Config(args) => configuration::run(&args, &sources, out),
+        };
+        match result {
+            Ok(code) => code,
+            Err(error) => {
+                if error.code != 0 {
+                    // Nothing is left to tell it to when this fails.
+                    let _ = writeln!(err, "{}", error.message);
+                }
+                ExitCode::from(error.code)
+            }
+        }
+    }
+}

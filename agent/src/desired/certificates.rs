@@ -1,0 +1,95 @@
+//! Certificates a node needs, and the requests for them.
+
+use std::path::Path;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
+use kube::api::ObjectMeta;
+
+use super::paths;
+use crate::config::Config;
+use crate::ports::keys::{Subject, sha256};
+
+/// A certificate that must exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateSpec {
+    /// Whose; also the first part of the request's name.
+    pub purpose: Purpose,
+    /// Who it is for.
+    pub subject: Subject,
+    /// The signer that issues it.
+    pub signer: &'static str,
+    /// Where its key waits for it.
+    pub pending_key: &'static Path,
+}
+
+/// What a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// The node itself, as the kubelet.
+    KubeletClient,
+    /// kube-proxy.
+    KubeProxy,
+}
+
+impl Purpose {
+    /// As it stands in names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KubeletClient => "kubelet",
+            Self::KubeProxy => "proxy",
+        }
+    }
+}
+
+/// 1.20 demands exactly these for an RSA and an ECDSA key alike (`ValidateKubeletClientCSR`).
+const USAGES: [&str; 3] = ["digital signature", "key encipherment", "client auth"];
+
+/// The kubelet's client certificate.
+pub fn kubelet_client(config: &Config) -> CertificateSpec {
+    CertificateSpec {
+        purpose: Purpose::KubeletClient,
+        subject: Subject {
+            common_name: config.node.name.user(),
+            organization: Some("system:nodes".to_owned()),
+        },
+        signer: "kubernetes.io/kube-apiserver-client-kubelet",
+        pending_key: paths::pending_client_key(),
+    }
+}
+
+/// kube-proxy's. The default binding `system:node-proxier` is for exactly this user.
+pub fn proxy(_config: &Config) -> CertificateSpec {
+    CertificateSpec {
+        purpose: Purpose::KubeProxy,
+        subject: Subject { common_name: "system:kube-proxy".to_owned(), organization: None },
+        signer: "kubernetes.io/kube-apiserver-client",
+        pending_key: paths::pending_proxy_key(),
+    }
+}
+
+impl CertificateSpec {
+    /// The request's name: from key, subject, signer and usages, so that a restarted agent finds its own request.
+    pub fn request_name(&self, public_key_hash: &str) -> String {
+        let organization = self.subject.organization.as_deref().unwrap_or("");
+        let inputs =
+            [public_key_hash, &self.subject.common_name, organization, self.signer, &USAGES.join(",")]
+                .join("\n");
+        let hash = sha256(inputs.as_bytes());
+        format!("kn-{}-{}", self.purpose.as_str(), hash.get(..24).unwrap_or(&hash))
+    }
+
+    /// The request object around a PEM request.
+    pub fn request_object(&self, name: &str, pem: String) -> CertificateSigningRequest {
+        CertificateSigningRequest {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..Default::default() },
+            spec: CertificateSigningRequestSpec {
+                request: ByteString(pem.into_bytes()),
+                signer_name: self.signer.to_owned(),
+                usages: Some(USAGES.iter().map(|&usage| usage.to_owned()).collect()),
+                ..Default::default()
+            },
+            status: None,
+        }
+    }
+}

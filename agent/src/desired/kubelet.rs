@@ -1,0 +1,153 @@
+//! KubeletConfiguration, and the unit with the flags that have no field.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Facts, FileSpec, Version, address, cni_bin_dir, paths, units, versions};
+use crate::config::Config;
+
+/// `/etc/kubernetes/kubelet.yaml`: ours, with the operator's fields merged over it.
+pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_driver: &str) -> FileSpec {
+    let mut fields = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": false},
+            "webhook": {"enabled": true},
+            "x509": {"clientCAFile": paths::ca()},
+        },
+        "authorization": {"mode": "Webhook"},
+        "cgroupDriver": cgroup_driver,
+        "healthzBindAddress": "127.0.0.1",
+        "healthzPort": 10248,
+        "readOnlyPort": 0,
+        "resolvConf": facts.resolv_conf,
+        "rotateCertificates": true,
+        "serverTLSBootstrap": true,
+        "staticPodPath": "/etc/kubernetes/manifests",
+    });
+    if let Some(dns) = config.cluster.dns.address {
+        fields["clusterDNS"] = json!([dns]);
+        fields["clusterDomain"] = json!(config.cluster.dns.domain);
+    }
+    if versions::kubelet_knows(version, "containerRuntimeEndpoint") {
+        fields["containerRuntimeEndpoint"] = json!(endpoint());
+    }
+    if versions::kubelet_knows(version, "registerWithTaints") && !config.node.taints.is_empty() {
+        fields["registerWithTaints"] = super::node::taints(config).into_iter().map(|t| json!(t)).collect();
+    }
+    merge(&mut fields, &config.kubelet.config);
+    FileSpec::new(paths::kubelet_config(), yaml("kubelet.config", &fields), 0o600)
+}
+
+fn endpoint() -> String {
+    format!("unix://{}", paths::cri_socket().display())
+}
+
+fn flags(config: &Config, facts: &Facts, version: Version) -> Vec<(String, String)> {
+    let mut flags: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |flag: &str, value: String| flags.insert(flag.to_owned(), value);
+    set("config", paths::kubelet_config().display().to_string());
+    set("kubeconfig", paths::kubelet_kubeconfig().display().to_string());
+    set("cert-dir", paths::kubelet_pki().display().to_string());
+    set("hostname-override", config.node.name.to_string());
+    if let Some(address) = address(config, facts) {
+        set("node-ip", address.to_string());
+    }
+    if !config.node.labels.is_empty() {
+        let labels: Vec<String> = config.node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        set("node-labels", labels.join(","));
+    }
+    if !versions::kubelet_knows(version, "registerWithTaints") && !config.node.taints.is_empty() {
+        let taints: Vec<String> =
+            config.node.taints.iter().map(|t| format!("{}={}:{}", t.key, t.value, t.effect)).collect();
+        set("register-with-taints", taints.join(","));
+    }
+    if versions::needs_cri_dockerd(version) {
+        if versions::kubelet_knows(version, "container-runtime") {
+            set("container-runtime", "remote".to_owned());
+        }
+        if !versions::kubelet_knows(version, "containerRuntimeEndpoint") {
+            set("container-runtime-endpoint", endpoint());
+        }
+    } else {
+        set("network-plugin", "cni".to_owned());
+        set("cni-conf-dir", config.network.conf_dir.display().to_string());
+        set("cni-bin-dir", cni_bin_dir(config, facts).display().to_string());
+    }
+    if versions::kubelet_knows(version, "pod-infra-container-image") {
+        set("pod-infra-container-image", config.runtime.sandbox_image.clone());
+    }
+    flags.extend(config.kubelet.extra_args.clone());
+    flags.into_iter().collect()
+}
+
+/// `kubelet.service`. `None` while the program is not found.
+///
+/// `Wants=` and not `Requires=` on docker: the kubelet is to outlive a restart of docker. The condition keeps it from
+/// crash-looping at a boot that comes between installation and the first certificate.
+pub fn unit(config: &Config, facts: &Facts, version: Version) -> Option<FileSpec> {
+    let program = facts.kubelet.path.as_ref()?;
+    let cri =
+        if versions::needs_cri_dockerd(version) { format!(" {}", units::CRI_DOCKERD) } else { String::new() };
+    let mut text = format!(
+        "# Written by kn-agent; changes are put back. Settings belong into /etc/kn-agent/config.yaml.\n\
+         [Unit]\n\
+         Description=Kubernetes kubelet\n\
+         Documentation=https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/\n\
+         Wants=network-online.target {docker}{cri}\n\
+         After=network-online.target {docker}{cri}\n\
+         ConditionPathExists={certificate}\n\
+         StartLimitIntervalSec=0\n\
+         \n\
+         [Service]\n\
+         Type=notify\n\
+         WorkingDirectory=/var/lib/kubelet\n",
+        docker = units::DOCKER,
+        certificate = paths::kubelet_client().display(),
+    );
+    if versions::kubelet_knows(version, "in-tree-aws-credentials") {
+        text.push_str(
+            "# The credential probe of this version asks an address that only AWS has, and waits 6 s for it elsewhere.\n\
+             Environment=AWS_EC2_METADATA_DISABLED=true\n",
+        );
+    }
+    text.push_str(&units::exec_start(&program.display().to_string(), &flags(config, facts, version)));
+    text.push_str(
+        "Restart=always\n\
+         RestartSec=2\n\
+         LimitNOFILE=1048576\n\
+         CPUAccounting=true\n\
+         MemoryAccounting=true\n\
+         KillMode=process\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n",
+    );
+    Some(FileSpec::new(&paths::units().join(units::KUBELET), text, 0o600))
+}
+
+/// Puts `over` on top of `base`: maps merge, everything else replaces.
+pub fn merge(base: &mut Value, over: &Map<String, Value>) {
+    if !base.is_object() {
+        *base = Value::Object(Map::new());
+    }
+    let Value::Object(map) = base else { return };
+    for (key, value) in over {
+        match (map.get_mut(key), value) {
+            (Some(below @ Value::Object(_)), Value::Object(inner)) => merge(below, inner),
+            _ => {
+                map.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// `fields` as YAML under a line that says whose it is. JSON is YAML: where the serializer fails, that stands.
+pub fn yaml(section: &str, fields: &Value) -> String {
+    let text = serde_saphyr::to_string(fields).unwrap_or_else(|_| fields.to_string());
+    format!(
+        "# Written by kn-agent; changes are put back. Fields belong into {section} of /etc/kn-agent/config.yaml.\n{text}"
+    )
+}

@@ -1,0 +1,131 @@
+//! What must be true of the node: configuration and facts in, files and names out. Pure.
+
+pub mod certificates;
+pub mod cni;
+pub mod files;
+pub mod kubeconfig;
+pub mod kubelet;
+pub mod node;
+pub mod proxy;
+pub mod runtime;
+pub mod units;
+pub mod versions;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+pub use files::{FileSpec, paths};
+pub use versions::Version;
+
+/// What the configuration alone does not say; found once a start and again when it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The kubelet, once it was asked.
+    pub kubelet: Program,
+    /// kube-proxy.
+    pub proxy: Program,
+    /// cri-dockerd; needed from Kubernetes 1.24 on.
+    pub cri_dockerd: Option<PathBuf>,
+    /// Whether `/sys/fs/cgroup` is the unified hierarchy.
+    pub cgroup_v2: bool,
+    /// What stands in docker's `daemon.json`.
+    pub daemon_json: DaemonJson,
+    /// The resolver configuration pods can use: not the stub on 127.0.0.53.
+    pub resolv_conf: PathBuf,
+    /// The address on the way to the API server.
+    pub route_address: Option<IpAddr>,
+    /// The directory the CNI plugins were found in.
+    pub cni_bin_dir: Option<PathBuf>,
+}
+
+/// A program as found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Program {
+    /// Where it is, and what was searched when it is nowhere.
+    pub path: Option<PathBuf>,
+    /// Its version; `None` until it has answered.
+    pub version: Option<Version>,
+    /// Why it did not answer.
+    pub error: Option<String>,
+    /// The flags it knows, without dashes; empty until asked.
+    pub flags: Vec<String>,
+}
+
+/// docker's own configuration as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DaemonJson {
+    /// Its keys; empty where there is no file.
+    Keys(serde_json::Map<String, serde_json::Value>),
+    /// It does not parse.
+    Broken(String),
+}
+
+/// What must be true.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Files the Host phase writes before systemd is told: units, kernel settings, component configuration.
+    pub host_files: Vec<FileSpec>,
+    /// docker's merged `daemon.json`.
+    pub daemon_json: Option<FileSpec>,
+    /// Units that start at boot.
+    pub enabled: Vec<&'static str>,
+    /// Kernel settings: name below `/proc/sys`, value.
+    pub sysctls: &'static [(&'static str, &'static str)],
+    /// The cgroup driver of both sides.
+    pub cgroup_driver: String,
+    /// docker through cri-dockerd, or through the kubelet's own dockershim.
+    pub cri_dockerd: bool,
+    /// The kubelet's client certificate.
+    pub client_certificate: certificates::CertificateSpec,
+    /// kube-proxy's certificate, where it is ours.
+    pub proxy_certificate: Option<certificates::CertificateSpec>,
+    /// The Node to register.
+    pub node: k8s_openapi::api::core::v1::Node,
+}
+
+/// Computes what must be true. `None` while a fact it stands on is not known yet (the kubelet's version).
+pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
+    let version = facts.kubelet.version?;
+    let cri = versions::needs_cri_dockerd(version);
+    let driver = runtime::cgroup_driver(config, facts);
+    let mut host_files = vec![
+        files::sysctl_conf(),
+        files::modules_conf(),
+        kubeconfig::kubelet(config),
+        kubelet::configuration(config, facts, version, &driver),
+        kubelet::unit(config, facts, version)?,
+    ];
+    let mut enabled = vec![units::DOCKER, units::KUBELET];
+    if cri {
+        host_files.push(runtime::cri_dockerd_unit(config, facts)?);
+        enabled.push(units::CRI_DOCKERD);
+    }
+    if config.proxy.enabled {
+        host_files.push(kubeconfig::proxy(config));
+        host_files.push(proxy::configuration(config, facts)?);
+        host_files.push(proxy::unit(config, facts)?);
+        enabled.push(units::KUBE_PROXY);
+    }
+    Some(Desired {
+        host_files,
+        daemon_json: runtime::daemon_json(config, facts, &driver),
+        enabled,
+        sysctls: files::SYSCTLS,
+        cgroup_driver: driver,
+        cri_dockerd: cri,
+        client_certificate: certificates::kubelet_client(config),
+        proxy_certificate: config.proxy.enabled.then(|| certificates::proxy(config)),
+        node: node::registration(config, facts),
+    })
+}
+
+/// The directory of the CNI plugins: configured, found, or where they usually are.
+pub fn cni_bin_dir<'a>(config: &'a Config, facts: &'a Facts) -> &'a Path {
+    config.network.bin_dir.as_deref().or(facts.cni_bin_dir.as_deref()).unwrap_or(Path::new("/opt/cni/bin"))
+}
+
+/// The node's address: configured, or the one on the way to the API server.
+pub fn address(config: &Config, facts: &Facts) -> Option<IpAddr> {
+    config.node.address.or(facts.route_address)
+}

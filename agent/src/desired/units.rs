@@ -1,0 +1,66 @@
+//! Names of units, and text of unit files.
+
+use std::fmt::Write;
+
+/// docker's own unit.
+pub const DOCKER: &str = "docker.service";
+/// The CRI shim of docker, from Kubernetes 1.24 on.
+pub const CRI_DOCKERD: &str = "cri-docker.service";
+/// The kubelet.
+pub const KUBELET: &str = "kubelet.service";
+/// kube-proxy.
+pub const KUBE_PROXY: &str = "kube-proxy.service";
+/// Applies the kernel settings in `/etc/sysctl.d/95-kn-agent.conf`; shipped with the package.
+pub const SYSCTL: &str = "kn-agent-sysctl.service";
+/// Loads the modules in `/etc/modules-load.d/95-kn-agent.conf`; shipped with the package.
+pub const MODULES: &str = "kn-agent-modules.service";
+
+/// Every unit whose state matters.
+pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES];
+
+/// One word of an `ExecStart=` line, quoted so that systemd passes exactly these bytes (systemd.service(5), COMMAND
+/// LINES; systemd.syntax(7), QUOTING): `%` and `$` doubled, control characters as escapes.
+pub fn word(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    for c in text.chars() {
+        match c {
+            '%' => quoted.push_str("%%"),
+            '$' => quoted.push_str("$$"),
+            '"' | '\\' => {
+                quoted.push('\\');
+                quoted.push(c);
+            }
+            c if c.is_ascii_control() => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%$+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { quoted } else { format!("\"{quoted}\"") }
+}
+
+/// An `ExecStart=` line over several lines, a flag on each.
+pub fn exec_start(program: &str, flags: &[(String, String)]) -> String {
+    let mut line = format!("ExecStart={}", word(program));
+    for (flag, value) in flags {
+        let _ = write!(line, " \\\n  {}", word(&format!("--{flag}={value}")));
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_keep_plain_text_readable_and_quote_the_rest() {
+        assert_eq!(word("--v=2"), "--v=2");
+        assert_eq!(word("100%"), "100%%");
+        assert_eq!(word("a b"), "\"a b\"");
+        assert_eq!(word("x\n[Service]"), "\"x\\x0a[Service]\"");
+        assert_eq!(word("${X}\""), "\"$${X}\\\"\"");
+        assert_eq!(word(""), "\"\"");
+    }
+}

@@ -1,0 +1,111 @@
+//! Facts that are slow and stable: programs and their versions, the way to the API server, the host's ways.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::desired::{DaemonJson, Facts, Program, cni, paths};
+use crate::ports::{program, root::Root};
+
+/// Where programs are searched for.
+pub const SEARCHED: &[&str] =
+    &["/usr/local/bin", "/usr/bin", "/opt/kube/bin", "/opt/bin", "/usr/sbin", "/usr/local/sbin"];
+/// Where CNI plugins are searched for.
+pub const CNI_SEARCHED: &[&str] = &["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+
+/// Everything that is found without executing a program.
+pub fn quick(root: &Root, config: &Config) -> Facts {
+    let found = |configured: Option<&PathBuf>, name: &str| Program {
+        path: find(root, configured, name),
+        ..Default::default()
+    };
+    Facts {
+        kubelet: found(config.kubelet.binary.as_ref(), "kubelet"),
+        proxy: found(config.proxy.component.binary.as_ref(), "kube-proxy"),
+        cri_dockerd: find(root, config.runtime.cri_dockerd.as_ref(), "cri-dockerd"),
+        cgroup_v2: root.exists(Path::new("/sys/fs/cgroup/cgroup.controllers")),
+        daemon_json: daemon_json(root),
+        resolv_conf: resolv_conf(root),
+        route_address: route_address(config),
+        cni_bin_dir: CNI_SEARCHED
+            .iter()
+            .map(PathBuf::from)
+            .find(|dir| cni::BRIDGE_PLUGINS.iter().all(|plugin| root.exists(&dir.join(plugin)))),
+    }
+}
+
+/// The version and flags of a program.
+pub async fn ask(found: &Program) -> Program {
+    let Some(path) = &found.path else { return found.clone() };
+    let (version, help) =
+        futures::join!(program::output(path, &["--version"]), program::output(path, &["--help"]));
+    let mut asked = found.clone();
+    match version.and_then(|text| text.parse()) {
+        Ok(version) => (asked.version, asked.error) = (Some(version), None),
+        Err(error) => asked.error = Some(error),
+    }
+    asked.flags = help.map(|text| flags_in(&text)).unwrap_or_default();
+    asked
+}
+
+/// The flags a `--help` text lists: words that begin a line with `--`, or follow a short form.
+fn flags_in(help: &str) -> Vec<String> {
+    let flag = |line: &str| {
+        let rest = line.trim_start().split("--").nth(1)?;
+        let before = line.trim_start().split("--").next()?;
+        let short_form = before.is_empty() || (before.starts_with('-') && before.len() <= 4);
+        let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        (short_form && !name.is_empty()).then_some(name)
+    };
+    help.lines().filter_map(flag).collect()
+}
+
+fn find(root: &Root, configured: Option<&PathBuf>, name: &str) -> Option<PathBuf> {
+    let candidates = match configured {
+        Some(path) => vec![path.clone()],
+        None => SEARCHED.iter().map(|dir| Path::new(dir).join(name)).collect(),
+    };
+    candidates.into_iter().find(|path| is_executable(&root.path(path)))
+}
+
+fn is_executable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn daemon_json(root: &Root) -> DaemonJson {
+    match root.read_following(paths::daemon_json()) {
+        Ok(None) => DaemonJson::Keys(serde_json::Map::new()),
+        Ok(Some(file)) => match serde_json::from_slice(&file.content) {
+            Ok(keys) => DaemonJson::Keys(keys),
+            Err(error) => DaemonJson::Broken(format!("`{}`: {error}", paths::daemon_json().display())),
+        },
+        Err(failure) => DaemonJson::Broken(failure.message),
+    }
+}
+
+/// Pods copy this file; systemd-resolved's stub on 127.0.0.53 is out of their reach and makes CoreDNS loop.
+fn resolv_conf(root: &Root) -> PathBuf {
+    let real = Path::new("/run/systemd/resolve/resolv.conf");
+    if root.exists(real) { real.to_owned() } else { PathBuf::from("/etc/resolv.conf") }
+}
+
+/// The source address the kernel chooses for the API server; no packet is sent. `None` where the server is a name:
+/// that is looked up when joining.
+fn route_address(config: &Config) -> Option<IpAddr> {
+    let host: IpAddr = config.cluster.server.host().parse().ok()?;
+    let any: SocketAddr = if host.is_ipv4() { "0.0.0.0:0".parse().ok()? } else { "[::]:0".parse().ok()? };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect((host, config.cluster.server.port())).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn flags_are_read_from_help_with_and_without_a_short_form() {
+        let help =
+            "Usage:\n      --config string    see --other too\n  -h, --help   help\n  text --not-a-flag\n";
+        assert_eq!(super::flags_in(help), ["config", "help"]);
+    }
+}

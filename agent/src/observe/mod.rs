@@ -1,0 +1,211 @@
+//! What is true of the node. The only readers; every fact that can be unknown says why.
+
+pub mod certificates;
+pub mod facts;
+pub mod runtime;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::Node;
+
+use crate::config::{CaSource, Config, TokenSource};
+use crate::desired::{Desired, Facts, cni, paths, units};
+use crate::ports::cluster::Seen;
+use crate::ports::root::{FileOnDisk, Root};
+use crate::ports::systemd::{Systemd, UnitState};
+use crate::ports::{Failure, http};
+use certificates::{Certificate, PendingKey};
+use runtime::Docker;
+
+/// A fact, or why it is not known.
+pub type Fact<T> = Result<T, Failure>;
+
+/// What the API server's watches last said.
+#[derive(Debug, Clone, Default)]
+pub struct Watched {
+    /// Our Node.
+    pub node: Option<Fact<Seen<Node>>>,
+    /// Requests by name.
+    pub requests: BTreeMap<String, Fact<Seen<CertificateSigningRequest>>>,
+}
+
+/// How a step went so far. Removed when it succeeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The last failure.
+    pub failure: Failure,
+    /// How often it failed in a row.
+    pub count: u32,
+    /// Not before this instant again.
+    pub retry_at: Timestamp,
+}
+
+/// What is true.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// What the configuration alone does not say.
+    pub facts: Facts,
+    /// The CA bundle as configured, PEM.
+    pub configured_ca: Fact<Vec<u8>>,
+    /// Files, by path: those that are desired, and a few more.
+    pub files: BTreeMap<PathBuf, Fact<Option<FileOnDisk>>>,
+    /// Kernel settings by name; `None` where the kernel has no such setting (a module is missing).
+    pub sysctls: BTreeMap<&'static str, Option<String>>,
+    /// Units by name.
+    pub units: BTreeMap<&'static str, Fact<UnitState>>,
+    /// Certificates by where they are.
+    pub client_certificate: Fact<Option<Certificate>>,
+    /// kube-proxy's.
+    pub proxy_certificate: Fact<Option<Certificate>>,
+    /// The kubelet's serving certificate.
+    pub serving_certificate: Fact<Option<Certificate>>,
+    /// The key that waits for its certificate.
+    pub pending_client_key: Fact<Option<PendingKey>>,
+    /// As above, kube-proxy's.
+    pub pending_proxy_key: Fact<Option<PendingKey>>,
+    /// docker's API, asked only while its unit is active.
+    pub docker: Docker,
+    /// CNI configurations, sorted: the first one wins.
+    pub cni_confs: Fact<Vec<String>>,
+    /// CNI plugins the bridge needs and that are nowhere.
+    pub missing_cni_plugins: Vec<&'static str>,
+    /// What the kubelet's health endpoint says; asked only while its unit is active.
+    pub kubelet_health: Result<(), String>,
+    /// As above, kube-proxy's.
+    pub proxy_health: Result<(), String>,
+    /// What the API server says.
+    pub watched: Watched,
+    /// Steps that failed, by key.
+    pub attempts: BTreeMap<String, Attempt>,
+}
+
+/// Where observations come from.
+#[derive(Debug)]
+pub struct Eyes<'a> {
+    /// The file system.
+    pub root: &'a Root,
+    /// systemd.
+    pub systemd: &'a Fact<Systemd>,
+    /// The configuration.
+    pub config: &'a Config,
+    /// What the API server said.
+    pub watched: &'a Watched,
+    /// Steps that failed.
+    pub attempts: &'a BTreeMap<String, Attempt>,
+}
+
+/// Looks at everything once.
+pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) -> Observed {
+    let root = eyes.root;
+    let units: BTreeMap<_, _> = join_all(units::ALL.iter().map(|&unit| async move {
+        let state = match eyes.systemd {
+            Ok(systemd) => systemd.unit(unit).await,
+            Err(failure) => Err(failure.clone()),
+        };
+        (unit, state)
+    }))
+    .await
+    .into_iter()
+    .collect();
+    let active = |unit| {
+        units.get(unit).is_some_and(|state: &Fact<UnitState>| state.as_ref().is_ok_and(UnitState::is_active))
+    };
+    let inactive = || Err("its unit is not active".to_owned());
+    let docker = async {
+        if active(units::DOCKER) {
+            runtime::ask(root, &eyes.config.runtime.sandbox_image).await
+        } else {
+            Docker::default()
+        }
+    };
+    let kubelet = async { if active(units::KUBELET) { healthy(10248).await } else { inactive() } };
+    let proxy = async { if active(units::KUBE_PROXY) { healthy(10256).await } else { inactive() } };
+    let (docker, kubelet_health, proxy_health) = futures::join!(docker, kubelet, proxy);
+    Observed {
+        facts: facts.clone(),
+        configured_ca: configured_ca(root, eyes.config),
+        files: files(root, eyes.config, desired),
+        sysctls: sysctls(root, desired),
+        units,
+        client_certificate: certificates::read(root, paths::kubelet_client()),
+        proxy_certificate: certificates::read(root, paths::proxy_client()),
+        serving_certificate: certificates::read(root, paths::kubelet_server()),
+        pending_client_key: certificates::read_pending_key(root, paths::pending_client_key()),
+        pending_proxy_key: certificates::read_pending_key(root, paths::pending_proxy_key()),
+        docker,
+        cni_confs: cni_confs(root, &eyes.config.network.conf_dir),
+        missing_cni_plugins: missing_cni_plugins(root, eyes.config, facts),
+        kubelet_health,
+        proxy_health,
+        watched: eyes.watched.clone(),
+        attempts: eyes.attempts.clone(),
+    }
+}
+
+async fn healthy(port: u16) -> Result<(), String> {
+    match http::get_local(port, "/healthz").await? {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(format!("/healthz on port {port} answered {}", answer.status)),
+    }
+}
+
+fn configured_ca(root: &Root, config: &Config) -> Fact<Vec<u8>> {
+    use crate::reason::Reason::CaUnusable;
+    match &config.cluster.ca {
+        CaSource::Pem(pem) => Ok(pem.clone().into_bytes()),
+        CaSource::File(path) => match root.read_following(path) {
+            Ok(Some(file)) => Ok(file.content),
+            Ok(None) => {
+                Err(Failure::new(CaUnusable, format!("cluster.ca.file `{}` does not exist", path.display())))
+            }
+            Err(failure) => Err(Failure::new(CaUnusable, failure.message)),
+        },
+    }
+}
+
+fn files(
+    root: &Root,
+    config: &Config,
+    desired: Option<&Desired>,
+) -> BTreeMap<PathBuf, Fact<Option<FileOnDisk>>> {
+    let specs =
+        desired.into_iter().flat_map(|d| d.host_files.iter().chain(&d.daemon_json).map(|f| f.path.clone()));
+    let more = [
+        paths::ca().to_owned(),
+        paths::joined().to_owned(),
+        paths::daemon_json().to_owned(),
+        cni::bridge_path(config),
+    ];
+    specs.chain(more).map(|path| (path.clone(), root.read(&path))).collect()
+}
+
+fn sysctls(root: &Root, desired: Option<&Desired>) -> BTreeMap<&'static str, Option<String>> {
+    let names = desired.map_or(&[][..], |d| d.sysctls);
+    let read = |name: &str| {
+        let file = root.read_following(&Path::new("/proc/sys").join(name)).ok()??;
+        Some(String::from_utf8_lossy(&file.content).trim().to_owned())
+    };
+    names.iter().map(|&(name, _)| (name, read(name))).collect()
+}
+
+fn cni_confs(root: &Root, dir: &Path) -> Fact<Vec<String>> {
+    let is_conf = |name: &String| {
+        let extension = Path::new(name).extension().and_then(|e| e.to_str());
+        matches!(extension, Some("conf" | "conflist" | "json")) && !name.starts_with('.')
+    };
+    Ok(root.list(dir)?.into_iter().filter(is_conf).collect())
+}
+
+fn missing_cni_plugins(root: &Root, config: &Config, facts: &Facts) -> Vec<&'static str> {
+    let dir = crate::desired::cni_bin_dir(config, facts);
+    cni::BRIDGE_PLUGINS.iter().copied().filter(|plugin| !root.exists(&dir.join(plugin))).collect()
+}
+
+/// Whether a token source is configured.
+pub fn has_token(source: Option<&TokenSource>) -> bool {
+    source.is_some()
+}

@@ -1,0 +1,115 @@
+//! Trust and Host: what is written before anything is started.
+
+use std::path::Path;
+
+use super::{Step, Verdict, View, later, unit};
+use crate::desired::{FileSpec, paths, units};
+use crate::observe::certificates;
+use crate::reason::Reason;
+
+/// The step that puts a file right; `None` where it is.
+pub(super) fn write(view: View<'_>, spec: &FileSpec) -> Result<Option<Step>, Verdict> {
+    match view.observed.files.get(&spec.path) {
+        Some(Ok(Some(found))) if found.content == spec.content && found.mode == spec.mode => Ok(None),
+        Some(Err(failure)) => Err(Verdict::from_failure(failure, Some(later(view.now)))),
+        _ => Ok(Some(Step::WriteFile(spec.clone()))),
+    }
+}
+
+/// The CA bundle is on disk, as configured.
+pub(super) fn trust(view: View<'_>) -> Verdict {
+    let pem = match &view.observed.configured_ca {
+        Ok(pem) => pem,
+        Err(failure) => return Verdict::from_failure(failure, None),
+    };
+    let certificate = match certificates::parse(pem) {
+        Ok(certificate) => certificate,
+        Err(why) => return Verdict::blocked(Reason::CaUnusable, format!("cluster.ca: {why}")),
+    };
+    match write(view, &FileSpec::new(paths::ca(), pem.clone(), 0o644)) {
+        Err(verdict) => verdict,
+        Ok(Some(step)) => Verdict::Act(vec![step]),
+        Ok(None) => Verdict::Satisfied(format!("CA {}", certificate.common_name)),
+    }
+}
+
+/// Directories the components want to find.
+const DIRECTORIES: &[(&str, u32)] = &[
+    ("/var/lib/kubelet", 0o750),
+    ("/var/lib/kubelet/pki", 0o750),
+    ("/var/lib/kube-proxy", 0o750),
+    ("/etc/kubernetes/manifests", 0o755),
+];
+
+/// Files are written, units enabled, systemd has read them, kernel settings are made.
+pub(super) fn host(view: View<'_>) -> Verdict {
+    let Some(desired) = view.desired else {
+        return Verdict::waiting(Reason::Unobservable, "asking the kubelet for its version");
+    };
+    let mut steps = Vec::new();
+    for spec in &desired.host_files {
+        match write(view, spec) {
+            Ok(step) => steps.extend(step),
+            Err(verdict) => return verdict,
+        }
+    }
+    let writes_units =
+        steps.iter().any(|s| matches!(s, Step::WriteFile(f) if f.path.starts_with(paths::units())));
+    if !steps.is_empty() {
+        let directories = DIRECTORIES
+            .iter()
+            .map(|&(path, mode)| Step::MakeDirectory { path: Path::new(path).to_owned(), mode });
+        steps.splice(0..0, directories);
+    }
+    let mut disabled = Vec::new();
+    let mut reload = writes_units;
+    for &name in &desired.enabled {
+        let state = match unit(view, name) {
+            Ok(state) => state,
+            Err(verdict) => return verdict,
+        };
+        reload |= state.needs_reload;
+        if !matches!(state.enabled.as_str(), "enabled" | "masked") {
+            disabled.push(name);
+        }
+    }
+    if !disabled.is_empty() {
+        steps.push(Step::EnableUnits(disabled));
+        reload = true;
+    }
+    if reload {
+        steps.push(Step::ReloadSystemd);
+    }
+    if !steps.is_empty() {
+        return Verdict::Act(steps);
+    }
+    kernel(view, desired.sysctls)
+}
+
+/// Modules and settings, each through its own oneshot unit: the daemon itself has no such right.
+fn kernel(view: View<'_>, wanted: &[(&'static str, &'static str)]) -> Verdict {
+    let value = |name| view.observed.sysctls.get(name).and_then(Option::as_deref);
+    if let Some((name, _)) = wanted.iter().find(|(name, _)| value(name).is_none()) {
+        return oneshot(view, units::MODULES, &format!("the kernel has no setting `{name}`"));
+    }
+    if let Some((name, value_wanted)) = wanted.iter().find(|(name, wanted)| value(name) != Some(wanted)) {
+        let found = value(name).unwrap_or_default();
+        return oneshot(view, units::SYSCTL, &format!("`{name}` is {found}, expected {value_wanted}"));
+    }
+    Verdict::Satisfied(format!("{} kernel settings", wanted.len()))
+}
+
+fn oneshot(view: View<'_>, name: &'static str, why: &str) -> Verdict {
+    match unit(view, name) {
+        Err(verdict) => verdict,
+        Ok(state) if state.load != "loaded" => {
+            Verdict::blocked(Reason::KernelSetting, format!("{why}, and `{name}` is {}", state.load))
+        }
+        Ok(state) if state.active == "active" => Verdict::Waiting {
+            reason: Reason::KernelSetting,
+            message: format!("{why}, although `{name}` ran"),
+            until: Some(later(view.now)),
+        },
+        Ok(_) => Verdict::Act(vec![Step::StartUnit(name)]),
+    }
+}

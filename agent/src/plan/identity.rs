@@ -1,0 +1,183 @@
+//! Certificates: key, request, approval, check, installation. One path for the kubelet's and kube-proxy's.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+
+use super::{Step, Verdict, View};
+use crate::desired::certificates::{CertificateSpec, Purpose};
+use crate::desired::paths;
+use crate::observe::Fact;
+use crate::observe::certificates::{self, Certificate, PendingKey};
+use crate::ports::cluster::Seen;
+use crate::reason::Reason;
+
+/// The node's own certificate.
+pub(super) fn client(view: View<'_>) -> Verdict {
+    let spec = crate::desired::certificates::kubelet_client(view.config);
+    let observed = view.observed;
+    if let Some(verdict) = usable(view, &spec, &observed.client_certificate) {
+        return verdict;
+    }
+    if view.config.identity.token.is_none() {
+        return Verdict::blocked(
+            Reason::TokenMissing,
+            "there is no usable client certificate, and identity.token is not set",
+        );
+    }
+    obtain(view, &spec, &observed.pending_client_key)
+}
+
+/// kube-proxy's certificate.
+pub(super) fn proxy(view: View<'_>) -> Verdict {
+    if !view.config.proxy.enabled {
+        return Verdict::Satisfied("kube-proxy is not ours".to_owned());
+    }
+    let spec = crate::desired::certificates::proxy(view.config);
+    if let Some(verdict) = usable(view, &spec, &view.observed.proxy_certificate) {
+        return verdict;
+    }
+    obtain(view, &spec, &view.observed.pending_proxy_key)
+}
+
+/// The kubelet asks for its serving certificate by itself; we tell what became of it.
+pub(super) fn serving(view: View<'_>) -> Verdict {
+    match &view.observed.serving_certificate {
+        Ok(Some(certificate)) if certificate.is_valid_at(view.now) => {
+            Verdict::Satisfied(valid_for(certificate, view.now))
+        }
+        Ok(_) => Verdict::waiting(
+            Reason::ServingCertPending,
+            "the kubelet has asked for it; nobody has approved the request yet",
+        ),
+        Err(failure) => Verdict::from_failure(failure, None),
+    }
+}
+
+fn usable(view: View<'_>, spec: &CertificateSpec, found: &Fact<Option<Certificate>>) -> Option<Verdict> {
+    let certificate = match found {
+        Ok(Some(certificate)) => certificate,
+        // A pair that does not parse is as good as none: it is asked for anew, and replaced.
+        Ok(None) | Err(_) => return None,
+    };
+    let ours = check(view, spec, certificate).is_ok() && certificate.key_fits;
+    (ours && certificate.is_valid_at(view.now)).then(|| Verdict::Satisfied(valid_for(certificate, view.now)))
+}
+
+fn valid_for(certificate: &Certificate, now: Timestamp) -> String {
+    let hours = (certificate.not_after - now.as_second()) / 3600;
+    format!("{}, valid for {} days {} hours", certificate.common_name, hours / 24, hours % 24)
+}
+
+/// What we asked for: subject, no CA, signed by the configured CA.
+fn check(view: View<'_>, spec: &CertificateSpec, certificate: &Certificate) -> Result<(), String> {
+    let groups: Vec<&str> = spec.subject.organization.as_deref().into_iter().collect();
+    if certificate.common_name != spec.subject.common_name || certificate.organizations != groups {
+        return Err(format!(
+            "it is for `{}` in {:?}, expected `{}` in {groups:?}",
+            certificate.common_name, certificate.organizations, spec.subject.common_name
+        ));
+    }
+    if certificate.is_ca {
+        return Err("it is a CA certificate".to_owned());
+    }
+    match &view.observed.configured_ca {
+        Ok(ca) if certificates::is_signed_by(certificate, ca) => Ok(()),
+        Ok(_) => Err("cluster.ca did not sign it".to_owned()),
+        Err(failure) => Err(failure.message.clone()),
+    }
+}
+
+fn obtain(view: View<'_>, spec: &CertificateSpec, key: &Fact<Option<PendingKey>>) -> Verdict {
+    let key = match key {
+        Ok(Some(key)) => key,
+        Ok(None) => return Verdict::Act(vec![Step::MakeKey(spec.pending_key.to_owned())]),
+        Err(failure) => return Verdict::from_failure(failure, None),
+    };
+    let name = spec.request_name(&key.public_key_hash);
+    let submit = || Verdict::Act(vec![Step::SubmitRequest { certificate: spec.clone(), name: name.clone() }]);
+    match view.observed.watched.requests.get(&name) {
+        None | Some(Ok(Seen::Absent)) => submit(),
+        Some(Ok(Seen::NotYet)) => Verdict::waiting(Reason::CsrPending, format!("CSR `{name}` is submitted")),
+        Some(Err(failure)) => Verdict::from_failure(failure, None),
+        Some(Ok(Seen::Present(request))) => follow(view, spec, key, &name, request),
+    }
+}
+
+fn follow(
+    view: View<'_>,
+    spec: &CertificateSpec,
+    key: &PendingKey,
+    name: &str,
+    request: &CertificateSigningRequest,
+) -> Verdict {
+    let status = request.status.as_ref();
+    let condition = |wanted: &str| {
+        let conditions = status?.conditions.as_ref()?;
+        let found = conditions.iter().find(|c| c.type_ == wanted)?;
+        Some(format!(
+            "{}: {}",
+            found.reason.as_deref().unwrap_or("no reason"),
+            found.message.as_deref().unwrap_or("no message")
+        ))
+    };
+    if let Some(why) = condition("Denied") {
+        return Verdict::blocked(Reason::CsrDenied, format!("CSR `{name}` was denied: {why}"));
+    }
+    if let Some(why) = condition("Failed") {
+        return Verdict::blocked(Reason::CsrFailed, format!("the signer refused CSR `{name}`: {why}"));
+    }
+    if let Some(issued) = status.and_then(|s| s.certificate.as_ref()) {
+        return install(view, spec, key, name, &issued.0);
+    }
+    if condition("Approved").is_some() {
+        return Verdict::waiting(
+            Reason::CsrUnissued,
+            format!("CSR `{name}` is approved and waits for its signer {}", spec.signer),
+        );
+    }
+    Verdict::waiting(Reason::CsrPending, format!("CSR `{name}` waits for approval"))
+}
+
+fn install(view: View<'_>, spec: &CertificateSpec, key: &PendingKey, name: &str, pem: &[u8]) -> Verdict {
+    let rejected = |why: String| {
+        Verdict::blocked(
+            Reason::CertificateRejected,
+            format!("what CSR `{name}` brought is not installed: {why}"),
+        )
+    };
+    let certificate = match certificates::parse(pem) {
+        Ok(certificate) => certificate,
+        Err(why) => return rejected(why),
+    };
+    if let Err(why) = check(view, spec, &certificate) {
+        return rejected(why);
+    }
+    if certificate.public_key_hash != key.public_key_hash {
+        return rejected("it is for another key".to_owned());
+    }
+    if !certificate.is_valid_at(view.now) {
+        return rejected(
+            "it is not valid now; compare this machine's clock with the API server's".to_owned(),
+        );
+    }
+    let (path, link) = place(spec.purpose, &certificate);
+    Verdict::Act(vec![
+        Step::InstallCertificate { certificate: spec.clone(), pem: pem.to_vec(), path, link },
+        Step::RemoveFile(spec.pending_key.to_owned()),
+    ])
+}
+
+/// The kubelet's own convention is a file named by time and a symlink. The time is the certificate's, so that a
+/// repeated installation writes the same file.
+fn place(purpose: Purpose, certificate: &Certificate) -> (PathBuf, Option<PathBuf>) {
+    match purpose {
+        Purpose::KubeProxy => (paths::proxy_client().to_owned(), None),
+        Purpose::KubeletClient => {
+            let time = Timestamp::from_second(certificate.not_before).unwrap_or(Timestamp::UNIX_EPOCH);
+            let name = format!("kubelet-client-{}.pem", time.strftime("%Y-%m-%d-%H-%M-%S"));
+            (Path::new(paths::kubelet_pki()).join(name), Some(paths::kubelet_client().to_owned()))
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The kubelet's unit and health.
+
+use super::{Verdict, View, bring_up, newest_write, soon};
+use crate::desired::{paths, units};
+use crate::reason::Reason;
+
+/// Its unit is active, newer than its files, and it says that it is well.
+pub(super) fn verdict(view: View<'_>) -> Verdict {
+    let unit_file = paths::units().join(units::KUBELET);
+    let inputs = [unit_file.as_path(), paths::kubelet_config(), paths::kubelet_kubeconfig()];
+    if let Some(verdict) = bring_up(view, units::KUBELET, newest_write(view, inputs)) {
+        return verdict;
+    }
+    match &view.observed.kubelet_health {
+        Ok(()) => {
+            let version = view.observed.facts.kubelet.version.map(|v| v.to_string()).unwrap_or_default();
+            Verdict::Satisfied(format!("kubelet {version}"))
+        }
+        Err(why) => Verdict::Waiting {
+            reason: Reason::Unhealthy,
+            message: format!("kubelet: {why}"),
+            until: Some(soon(view.now)),
+        },
+    }
+}

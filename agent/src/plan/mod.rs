@@ -1,0 +1,225 @@
+//! Every decision: desired × observed × now → plan. Pure and total.
+
+mod files;
+mod identity;
+mod kubelet;
+mod network;
+mod node;
+mod phase;
+pub mod preflight;
+mod proxy;
+mod runtime;
+mod step;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+pub use phase::Phase;
+pub use step::Step;
+
+use crate::config::Config;
+use crate::desired::Desired;
+use crate::observe::Observed;
+use crate::ports::Failure;
+use crate::ports::systemd::UnitState;
+use crate::reason::Reason;
+
+/// What the planner concludes for one phase.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Nothing to do; a word on what was found.
+    Satisfied(String),
+    /// We can move it ourselves; never empty. In order, a failed step ends the rest.
+    Act(Vec<Step>),
+    /// Somebody or something else must move.
+    Waiting {
+        /// On what.
+        reason: Reason,
+        /// What was found.
+        message: String,
+        /// When to look again although nothing signals.
+        until: Option<Timestamp>,
+    },
+    /// An operator must move.
+    Blocked {
+        /// Why.
+        reason: Reason,
+        /// What was found.
+        message: String,
+    },
+    /// A required phase is not satisfied.
+    Held,
+}
+
+impl Verdict {
+    pub(crate) fn from_failure(failure: &Failure, until: Option<Timestamp>) -> Self {
+        let (reason, message) = (failure.reason, failure.message.clone());
+        if reason.needs_operator() && until.is_none() {
+            Self::Blocked { reason, message }
+        } else {
+            Self::Waiting { reason, message, until }
+        }
+    }
+
+    pub(crate) fn waiting(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Waiting { reason, message: message.into(), until: None }
+    }
+
+    pub(crate) fn blocked(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Blocked { reason, message: message.into() }
+    }
+
+    /// Whether nothing is to do.
+    pub fn is_satisfied(&self) -> bool {
+        matches!(self, Self::Satisfied(_))
+    }
+}
+
+/// What one pass concluded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// A verdict a phase.
+    pub verdicts: BTreeMap<Phase, Verdict>,
+}
+
+impl Plan {
+    /// Whether the node is Ready.
+    pub fn is_ready(&self) -> bool {
+        self.verdicts.get(&Phase::Ready).is_some_and(Verdict::is_satisfied)
+    }
+
+    /// The next instant at which something is to be looked at again.
+    pub fn requeue(&self) -> Option<Timestamp> {
+        self.verdicts
+            .values()
+            .filter_map(|v| if let Verdict::Waiting { until, .. } = v { *until } else { None })
+            .min()
+    }
+
+    /// Every step, in reading order of the phases.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.verdicts.values().flat_map(|v| if let Verdict::Act(steps) = v { steps.as_slice() } else { &[] })
+    }
+}
+
+/// What every planner looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// What the operator wrote.
+    pub config: &'a Config,
+    /// What must be true; `None` until the kubelet has told its version.
+    pub desired: Option<&'a Desired>,
+    /// What is true.
+    pub observed: &'a Observed,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Decides. Phases are asked in reading order, which is an order of their requirements except that the runtime's CRI
+/// shim waits for the network configuration; that is read from the observation, not from the verdict.
+pub fn plan(view: View<'_>) -> Plan {
+    let mut verdicts: BTreeMap<Phase, Verdict> = BTreeMap::new();
+    for phase in Phase::ALL {
+        let held = phase
+            .requires()
+            .iter()
+            .any(|required| !verdicts.get(required).is_some_and(Verdict::is_satisfied));
+        let verdict = if held { Verdict::Held } else { gate(decide(phase, view), view) };
+        verdicts.insert(phase, verdict);
+    }
+    Plan { verdicts }
+}
+
+fn decide(phase: Phase, view: View<'_>) -> Verdict {
+    match phase {
+        Phase::Preflight => preflight::verdict(view),
+        Phase::Trust => files::trust(view),
+        Phase::Identity => identity::client(view),
+        Phase::Host => files::host(view),
+        Phase::Runtime => runtime::verdict(view),
+        Phase::Registered => node::registered(view),
+        Phase::Network => network::verdict(view),
+        Phase::Kubelet => kubelet::verdict(view),
+        Phase::ProxyIdentity => identity::proxy(view),
+        Phase::Proxy => proxy::verdict(view),
+        Phase::ServingCert => identity::serving(view),
+        Phase::Ready => node::ready(view),
+    }
+}
+
+/// A step that failed is not tried again before its time; until then the phase waits, with the failure as the reason.
+fn gate(verdict: Verdict, view: View<'_>) -> Verdict {
+    let Verdict::Act(steps) = &verdict else { return verdict };
+    let held_back = steps
+        .iter()
+        .find_map(|step| view.observed.attempts.get(&step.key()).filter(|a| view.now < a.retry_at));
+    match held_back {
+        Some(attempt) => Verdict::from_failure(&attempt.failure, Some(attempt.retry_at)),
+        None => verdict,
+    }
+}
+
+/// The state of a unit, or the verdict that it can't be known.
+pub(crate) fn unit<'a>(view: View<'a>, name: &str) -> Result<&'a UnitState, Verdict> {
+    match view.observed.units.get(name) {
+        Some(Ok(state)) => Ok(state),
+        Some(Err(failure)) => Err(Verdict::from_failure(failure, Some(soon(view.now)))),
+        None => Err(Verdict::waiting(Reason::Unobservable, format!("`{name}` was not looked at"))),
+    }
+}
+
+/// Brings a unit to active: what is in the way, the step, or `None` where it runs.
+pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: i64) -> Option<Verdict> {
+    let state = match unit(view, name) {
+        Ok(state) => state,
+        Err(verdict) => return Some(verdict),
+    };
+    let log = || if state.log.is_empty() { String::new() } else { format!("\n  {}", state.log.join("\n  ")) };
+    match (state.load.as_str(), state.active.as_str()) {
+        ("masked", _) => Some(Verdict::blocked(Reason::UnitMasked, format!("`{name}` is masked"))),
+        ("loaded", "active" | "reloading") => {
+            let started = i64::try_from(state.active_since_usec).unwrap_or(i64::MAX);
+            (inputs_written_usec > started).then(|| {
+                Verdict::Act(vec![Step::RestartUnit {
+                    unit: name,
+                    because: "its files changed after it started".to_owned(),
+                }])
+            })
+        }
+        ("loaded", "activating") if state.sub == "auto-restart" || state.restarts > 0 => {
+            Some(Verdict::blocked(
+                Reason::UnitCrashLoop,
+                format!(
+                    "`{name}` was restarted {} times, last exit status {}{}",
+                    state.restarts,
+                    state.exit_status,
+                    log()
+                ),
+            ))
+        }
+        ("loaded", "activating" | "deactivating") => {
+            Some(Verdict::waiting(Reason::UnitStarting, format!("`{name}` is {}", state.active)))
+        }
+        ("loaded", _) => Some(Verdict::Act(vec![Step::StartUnit(name)])),
+        (load, _) => {
+            Some(Verdict::waiting(Reason::SystemdTrouble, format!("systemd says `{name}` is {load}")))
+        }
+    }
+}
+
+/// When what nothing signals is looked at again.
+pub(crate) fn soon(now: Timestamp) -> Timestamp {
+    now.saturating_add(jiff::SignedDuration::from_millis(250)).unwrap_or(now)
+}
+
+/// When what is slow and nothing signals is looked at again.
+pub(crate) fn later(now: Timestamp) -> Timestamp {
+    now.saturating_add(jiff::SignedDuration::from_secs(5)).unwrap_or(now)
+}
+
+/// The newest write to any of `files`, microseconds since 1970.
+pub(crate) fn newest_write<'a>(view: View<'_>, files: impl IntoIterator<Item = &'a std::path::Path>) -> i64 {
+    let mtime =
+        |path: &std::path::Path| Some(view.observed.files.get(path)?.as_ref().ok()?.as_ref()?.mtime_usec);
+    files.into_iter().filter_map(mtime).max().unwrap_or(0)
+}

@@ -1,0 +1,92 @@
+//! The phases of becoming a node, and what each stands on.
+
+use serde::{Deserialize, Serialize};
+
+/// How far a node has come. Declaration order is reading order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// The host can be a node.
+    Preflight,
+    /// The CA bundle is on disk.
+    Trust,
+    /// Key and client certificate of the node.
+    Identity,
+    /// Files, kernel settings, units known to systemd.
+    Host,
+    /// The runtime answers.
+    Runtime,
+    /// The Node object exists and is ours.
+    Registered,
+    /// CNI directories, plugins, configuration.
+    Network,
+    /// The kubelet runs and is healthy.
+    Kubelet,
+    /// kube-proxy's own certificate.
+    ProxyIdentity,
+    /// kube-proxy runs and is healthy.
+    Proxy,
+    /// The kubelet's serving certificate. Does not hold back Ready.
+    ServingCert,
+    /// The Node's Ready condition is True.
+    Ready,
+}
+
+impl Phase {
+    /// Every phase, in reading order.
+    pub const ALL: [Self; 12] = [
+        Self::Preflight,
+        Self::Trust,
+        Self::Identity,
+        Self::Host,
+        Self::Runtime,
+        Self::Registered,
+        Self::Network,
+        Self::Kubelet,
+        Self::ProxyIdentity,
+        Self::Proxy,
+        Self::ServingCert,
+        Self::Ready,
+    ];
+
+    /// What must be satisfied before this phase may act. The whole graph is this match.
+    pub const fn requires(self) -> &'static [Self] {
+        match self {
+            Self::Preflight => &[],
+            Self::Trust | Self::Host => &[Self::Preflight],
+            Self::Identity => &[Self::Trust],
+            Self::Runtime => &[Self::Host],
+            Self::Registered => &[Self::Identity],
+            Self::Network => &[Self::Host, Self::Registered],
+            Self::Kubelet => &[Self::Identity, Self::Runtime],
+            Self::ProxyIdentity => &[Self::Registered],
+            Self::Proxy => &[Self::ProxyIdentity, Self::Host],
+            Self::ServingCert => &[Self::Kubelet],
+            Self::Ready => &[Self::Kubelet, Self::Network, Self::Proxy, Self::Registered],
+        }
+    }
+
+    /// Its name as `status` shows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Trust => "trust",
+            Self::Identity => "identity",
+            Self::Host => "host",
+            Self::Runtime => "runtime",
+            Self::Registered => "registered",
+            Self::Network => "network",
+            Self::Kubelet => "kubelet",
+            Self::ProxyIdentity => "proxyIdentity",
+            Self::Proxy => "proxy",
+            Self::ServingCert => "servingCert",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,180 @@
+//! Checks before joining: a name, what was found, what helps. Pure; `kn-agent check` prints them.
+
+use serde::Serialize;
+
+use super::{Verdict, View};
+use crate::config::NetworkPlugin;
+use crate::desired::{DaemonJson, Program, paths, versions};
+use crate::observe::facts::SEARCHED;
+use crate::reason::Reason;
+
+/// How a check came out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// Its name, for `preflight.ignore`.
+    pub name: &'static str,
+    /// `None`: passed. Otherwise why not.
+    pub problem: Option<Problem>,
+    /// What was found.
+    pub found: String,
+    /// Its failure is only reported.
+    pub ignored: bool,
+}
+
+/// Why a check failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Problem(pub Reason);
+
+/// Every check's name.
+pub const NAMES: &[&str] = &[
+    "kubelet",
+    "kubelet-flags",
+    "kube-proxy",
+    "cri-dockerd",
+    "docker",
+    "daemon-json",
+    "cni-plugins",
+    "swap",
+];
+
+/// Runs every check on what was observed.
+pub fn checks(view: View<'_>) -> Vec<Check> {
+    let facts = &view.observed.facts;
+    let config = view.config;
+    let mut outcomes = vec![
+        ("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref())),
+        ("kubelet-flags", flags(&facts.kubelet, config.kubelet.extra_args.keys())),
+        ("docker", docker(view)),
+        (
+            "daemon-json",
+            match &facts.daemon_json {
+                DaemonJson::Keys(_) => Ok(format!("{} parses or is absent", paths::daemon_json().display())),
+                DaemonJson::Broken(why) => Err((Reason::FileTrouble, why.clone())),
+            },
+        ),
+    ];
+    if config.proxy.enabled {
+        outcomes.push((
+            "kube-proxy",
+            program("kube-proxy", &facts.proxy, config.proxy.component.binary.as_deref()),
+        ));
+    }
+    if facts.kubelet.version.is_some_and(versions::needs_cri_dockerd) {
+        outcomes.push((
+            "cri-dockerd",
+            match &facts.cri_dockerd {
+                Some(path) => Ok(path.display().to_string()),
+                None => Err((
+                    Reason::BinaryMissing,
+                    missing("cri-dockerd", config.runtime.cri_dockerd.as_deref()),
+                )),
+            },
+        ));
+    }
+    if config.network.plugin == NetworkPlugin::Bridge {
+        let lacking = &view.observed.missing_cni_plugins;
+        let dir = crate::desired::cni_bin_dir(config, facts).display().to_string();
+        outcomes.push((
+            "cni-plugins",
+            match lacking.is_empty() {
+                true => Ok(dir),
+                false => Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", ")))),
+            },
+        ));
+    }
+    let ignored = |name: &str| config.preflight.ignore.contains(name);
+    let check = |(name, outcome): (&'static str, Result<String, (Reason, String)>)| match outcome {
+        Ok(found) => Check { name, problem: None, found, ignored: ignored(name) },
+        Err((reason, found)) => Check { name, problem: Some(Problem(reason)), found, ignored: ignored(name) },
+    };
+    outcomes.into_iter().map(check).collect()
+}
+
+/// Preflight gates joining only: on a joined node its findings are reported and hold nothing back.
+pub(super) fn verdict(view: View<'_>) -> Verdict {
+    if view.observed.facts.kubelet.path.is_some()
+        && view.observed.facts.kubelet.version.is_none()
+        && view.observed.facts.kubelet.error.is_none()
+    {
+        return Verdict::waiting(Reason::Unobservable, "asking the kubelet for its version");
+    }
+    let checks = checks(view);
+    let joined = matches!(view.observed.files.get(paths::joined()), Some(Ok(Some(_))));
+    let mut failed = checks.iter().filter(|check| check.problem.is_some() && !check.ignored);
+    match failed.next() {
+        Some(check) if !joined => {
+            let reason = check.problem.map_or(Reason::PreflightFailed, |p| p.0);
+            Verdict::blocked(reason, format!("check {}: {}", check.name, check.found))
+        }
+        _ => {
+            let ignored: Vec<&str> = checks.iter().filter(|c| c.ignored).map(|c| c.name).collect();
+            let note =
+                if ignored.is_empty() { String::new() } else { format!(", ignored: {}", ignored.join(", ")) };
+            Verdict::Satisfied(format!("{} checks{note}", checks.len()))
+        }
+    }
+}
+
+fn missing(name: &str, configured: Option<&std::path::Path>) -> String {
+    match configured {
+        Some(path) => format!("`{}` is not there or not executable", path.display()),
+        None => format!("no executable `{name}` in {}", SEARCHED.join(", ")),
+    }
+}
+
+fn program(
+    name: &str,
+    found: &Program,
+    configured: Option<&std::path::Path>,
+) -> Result<String, (Reason, String)> {
+    let Some(path) = &found.path else { return Err((Reason::BinaryMissing, missing(name, configured))) };
+    if let Some(error) = &found.error {
+        return Err((Reason::BinaryMissing, error.clone()));
+    }
+    match found.version {
+        Some(version) if !versions::is_supported(version) => {
+            let (oldest, newest) = versions::SUPPORTED;
+            Err((
+                Reason::UnsupportedVersion,
+                format!("`{}` is {version}, supported are 1.{oldest} to 1.{newest}", path.display()),
+            ))
+        }
+        Some(version) => Ok(format!("{} {version}", path.display())),
+        None => Ok(path.display().to_string()),
+    }
+}
+
+fn flags<'a>(
+    kubelet: &Program,
+    wanted: impl Iterator<Item = &'a String>,
+) -> Result<String, (Reason, String)> {
+    let unknown: Vec<&str> = wanted
+        .map(String::as_str)
+        .filter(|flag| !kubelet.flags.is_empty() && !kubelet.flags.iter().any(|f| f == flag))
+        .collect();
+    if unknown.is_empty() {
+        return Ok("every flag is known".to_owned());
+    }
+    let version = kubelet.version.map(|v| v.to_string()).unwrap_or_default();
+    Err((
+        Reason::UnknownFlag,
+        format!("kubelet {version} has no flag --{} (kubelet.extraArgs)", unknown.join(", --")),
+    ))
+}
+
+fn docker(view: View<'_>) -> Result<String, (Reason, String)> {
+    match view.observed.units.get(crate::desired::units::DOCKER) {
+        Some(Ok(state)) if state.load == "loaded" => Ok("docker.service".to_owned()),
+        Some(Ok(state)) if state.load == "masked" => {
+            Err((Reason::UnitMasked, "docker.service is masked".to_owned()))
+        }
+        Some(Ok(state)) => Err((
+            Reason::BinaryMissing,
+            format!("docker.service is {}; install docker (Debian: docker.io)", state.load),
+        )),
+        Some(Err(failure)) => Err((failure.reason, failure.message.clone())),
+        None => Ok("docker.service was not looked at".to_owned()),
+    }
+}

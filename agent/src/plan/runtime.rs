@@ -1,0 +1,88 @@
+//! docker and its CRI shim.
+
+use super::{Step, Verdict, View, bring_up, files, network, newest_write, soon};
+use crate::desired::{DaemonJson, paths, units};
+use crate::reason::Reason;
+
+/// The runtime answers, agrees on the cgroup driver, holds the sandbox image, and its shim runs.
+pub(super) fn verdict(view: View<'_>) -> Verdict {
+    let Some(desired) = view.desired else { return Verdict::Held };
+    if let DaemonJson::Broken(why) = &view.observed.facts.daemon_json {
+        return Verdict::blocked(Reason::FileTrouble, why.clone());
+    }
+    if let Some(spec) = &desired.daemon_json {
+        match files::write(view, spec) {
+            Ok(Some(step)) => return Verdict::Act(vec![step]),
+            Ok(None) => {}
+            Err(verdict) => return verdict,
+        }
+    }
+    if let Some(verdict) = docker(view) {
+        return verdict;
+    }
+    let docker = &view.observed.docker;
+    let driver = match &docker.cgroup_driver {
+        Ok(driver) => driver,
+        Err(failure) => {
+            return Verdict::Waiting {
+                reason: failure.reason,
+                message: failure.message.clone(),
+                until: Some(soon(view.now)),
+            };
+        }
+    };
+    let kubelets = view
+        .config
+        .kubelet
+        .config
+        .get("cgroupDriver")
+        .and_then(|v| v.as_str())
+        .unwrap_or(&desired.cgroup_driver);
+    if driver != kubelets {
+        return Verdict::blocked(
+            Reason::CgroupDriverMismatch,
+            format!("docker uses the cgroup driver {driver}, the kubelet would use {kubelets}"),
+        );
+    }
+    if !docker.has_sandbox_image {
+        return Verdict::Waiting {
+            reason: Reason::SandboxImageMissing,
+            message: format!(
+                "the pod sandbox image `{}` is not on this node",
+                view.config.runtime.sandbox_image
+            ),
+            until: Some(super::later(view.now)),
+        };
+    }
+    if desired.cri_dockerd {
+        if let Some(verdict) = network::conf_pending(view) {
+            return verdict;
+        }
+        let unit_file = paths::units().join(units::CRI_DOCKERD);
+        if let Some(verdict) = bring_up(view, units::CRI_DOCKERD, newest_write(view, [unit_file.as_path()])) {
+            return verdict;
+        }
+        if !docker.has_cri_socket {
+            return Verdict::Waiting {
+                reason: Reason::RuntimeUnresponsive,
+                message: "cri-dockerd has not made its socket yet".to_owned(),
+                until: Some(soon(view.now)),
+            };
+        }
+    }
+    Verdict::Satisfied(format!("docker {}, cgroup driver {driver}", docker.version))
+}
+
+/// docker is restarted for its configuration only while this machine is no node yet: later that would hit pods.
+fn docker(view: View<'_>) -> Option<Verdict> {
+    let joined = matches!(view.observed.files.get(paths::joined()), Some(Ok(Some(_))));
+    let written = if joined { 0 } else { newest_write(view, [paths::daemon_json()]) };
+    bring_up(view, units::DOCKER, written)
+}
+
+impl Step {
+    /// Whether the step interrupts what runs.
+    pub fn interrupts(&self) -> bool {
+        matches!(self, Self::RestartUnit { .. })
+    }
+}

@@ -1,0 +1,80 @@
+//! Steps: one variant an act, fully specified, so that applying needs no further decision.
+
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Node;
+
+use crate::desired::FileSpec;
+use crate::desired::certificates::CertificateSpec;
+
+/// One act.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Put a file in place.
+    WriteFile(FileSpec),
+    /// Make a directory.
+    MakeDirectory {
+        /// Where.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Take a file of ours away.
+    RemoveFile(PathBuf),
+    /// Have units start at boot.
+    EnableUnits(Vec<&'static str>),
+    /// Make systemd read its unit files.
+    ReloadSystemd,
+    /// Start a unit.
+    StartUnit(&'static str),
+    /// Start a unit anew.
+    RestartUnit {
+        /// Which.
+        unit: &'static str,
+        /// Why.
+        because: String,
+    },
+    /// Make a private key and keep it until its certificate comes.
+    MakeKey(PathBuf),
+    /// Ask for a certificate with the key that waits.
+    SubmitRequest {
+        /// The certificate.
+        certificate: CertificateSpec,
+        /// The request's name.
+        name: String,
+    },
+    /// Put an issued certificate in place beside its key.
+    InstallCertificate {
+        /// What for.
+        certificate: CertificateSpec,
+        /// The certificate chain, PEM.
+        pem: Vec<u8>,
+        /// The file it goes to.
+        path: PathBuf,
+        /// The symlink that makes it current, where there is one.
+        link: Option<PathBuf>,
+    },
+    /// Create the Node object.
+    CreateNode(Box<Node>),
+}
+
+impl Step {
+    /// What it is and to what: the key of its attempts, and what logs and the timeline show.
+    pub fn key(&self) -> String {
+        match self {
+            Self::WriteFile(file) => format!("write {}", file.path.display()),
+            Self::MakeDirectory { path, .. } => format!("make {}", path.display()),
+            Self::RemoveFile(path) => format!("remove {}", path.display()),
+            Self::EnableUnits(units) => format!("enable {}", units.join(" ")),
+            Self::ReloadSystemd => "reload systemd".to_owned(),
+            Self::StartUnit(unit) => format!("start {unit}"),
+            Self::RestartUnit { unit, .. } => format!("restart {unit}"),
+            Self::MakeKey(path) => format!("make key {}", path.display()),
+            Self::SubmitRequest { name, .. } => format!("submit CSR {name}"),
+            Self::InstallCertificate { path, .. } => format!("install {}", path.display()),
+            Self::CreateNode(node) => {
+                format!("create Node {}", node.metadata.name.as_deref().unwrap_or_default())
+            }
+        }
+    }
+}

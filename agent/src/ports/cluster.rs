@@ -1,0 +1,187 @@
+//! The API server: clients for the two identities of a joining node, one-object watches, and errors told apart.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::PostParams;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use super::{Failure, chain};
+use crate::names::{ApiServerUrl, Token};
+use crate::reason::Reason;
+
+/// No answer to a single request after this long is trouble; a healthy API server needs milliseconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Load balancers cut idle connections at 240 s; the server ends the watch before that.
+const WATCH_SECONDS: u32 = 200;
+
+/// Whom a client speaks as.
+#[derive(Debug, Clone)]
+pub enum Credentials<'a> {
+    /// A bootstrap token: may create and watch certificate signing requests.
+    Token(&'a Token),
+    /// A PEM file with certificate and key: the node itself.
+    Certificate(&'a Path),
+}
+
+/// What a watch last saw of its object.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Seen<K> {
+    /// Nothing yet.
+    #[default]
+    NotYet,
+    /// The API server says it does not exist.
+    Absent,
+    /// It exists.
+    Present(Box<K>),
+}
+
+/// A client of the API server at `server`, which must show a certificate of `ca_pem`.
+///
+/// # Errors
+/// The CA or the client certificate can't be used.
+pub fn client(
+    server: &ApiServerUrl,
+    ca_pem: &[u8],
+    credentials: &Credentials<'_>,
+) -> Result<Client, Failure> {
+    let uri = server
+        .as_str()
+        .parse()
+        .map_err(|e| Failure::new(Reason::ApiUnreachable, format!("`{server}`: {e}")))?;
+    let mut config = kube::Config::new(uri);
+    let mut roots = Vec::new();
+    for pem in x509_parser::pem::Pem::iter_from_buffer(ca_pem).flatten() {
+        roots.push(pem.contents);
+    }
+    config.root_cert = Some(roots);
+    // Retries are the reconcile loop's, where `status` shows them.
+    config.default_retry = false;
+    config.connect_timeout = Some(REQUEST_TIMEOUT);
+    match credentials {
+        Credentials::Token(token) => config.auth_info.token = Some(token.expose().to_owned().into()),
+        Credentials::Certificate(path) => {
+            let path = path.to_string_lossy().into_owned();
+            config.auth_info.client_certificate = Some(path.clone());
+            config.auth_info.client_key = Some(path);
+        }
+    }
+    Client::try_from(config).map_err(|error| classify("make a client for", server.as_str(), &error))
+}
+
+/// Creates `request`. That it exists already is success: its name comes from its key and content, so it is ours.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn create_csr(client: &Client, request: &CertificateSigningRequest) -> Result<(), Failure> {
+    create(&Api::all(client.clone()), request, request.metadata.name.as_deref().unwrap_or_default()).await
+}
+
+/// Creates the Node. That it exists already is success: the watch then shows what it is.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn create_node(client: &Client, node: &Node) -> Result<(), Failure> {
+    create(&Api::all(client.clone()), node, node.metadata.name.as_deref().unwrap_or_default()).await
+}
+
+async fn create<K>(api: &Api<K>, object: &K, name: &str) -> Result<(), Failure>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + serde::Serialize + Debug,
+{
+    let what = format!("{} `{name}`", K::kind(&()));
+    match tokio::time::timeout(REQUEST_TIMEOUT, api.create(&PostParams::default(), object)).await {
+        Err(_) => Err(Failure::new(
+            Reason::ApiUnreachable,
+            format!("cannot create {what}: no answer within {REQUEST_TIMEOUT:?}"),
+        )),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(()),
+        Ok(Err(error)) => Err(classify("create", &what, &error)),
+        Ok(Ok(_)) => Ok(()),
+    }
+}
+
+/// Watches the one object `name` for ever, sending what is seen and what is in the way.
+///
+/// Ends when `sink` is closed. The watch is scoped by a field selector, which a node's own identity needs from 1.32 on.
+pub async fn watch_one<K>(client: Client, name: String, sink: mpsc::Sender<Result<Seen<K>, Failure>>)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+    let mut events = watcher(Api::<K>::all(client), config).default_backoff().boxed();
+    let what = format!("{} `{name}`", K::kind(&()));
+    let mut listed = Seen::Absent;
+    while let Some(event) = events.next().await {
+        let seen = match event {
+            Ok(watcher::Event::Init) => {
+                listed = Seen::Absent;
+                continue;
+            }
+            Ok(watcher::Event::InitApply(object)) => {
+                listed = Seen::Present(Box::new(object));
+                continue;
+            }
+            Ok(watcher::Event::InitDone) => Ok(std::mem::take(&mut listed)),
+            Ok(watcher::Event::Apply(object)) => Ok(Seen::Present(Box::new(object))),
+            Ok(watcher::Event::Delete(_)) => Ok(Seen::Absent),
+            Err(error) => Err(classify_watch(&what, &error)),
+        };
+        if sink.send(seen).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn classify_watch(what: &str, error: &watcher::Error) -> Failure {
+    match error {
+        watcher::Error::InitialListFailed(inner)
+        | watcher::Error::WatchStartFailed(inner)
+        | watcher::Error::WatchFailed(inner) => classify("watch", what, inner),
+        watcher::Error::WatchError(status) => {
+            Failure::new(by_code(status.code), format!("cannot watch {what}: {}", status.message))
+        }
+        other => Failure::new(Reason::ApiUnreachable, format!("cannot watch {what}: {}", chain(other))),
+    }
+}
+
+fn by_code(code: u16) -> Reason {
+    match code {
+        401 => Reason::Unauthorized,
+        403 => Reason::Forbidden,
+        _ => Reason::ApiBusy,
+    }
+}
+
+fn classify(verb: &str, what: &str, error: &kube::Error) -> Failure {
+    if let kube::Error::Api(status) = error {
+        return Failure::new(
+            by_code(status.code),
+            format!("cannot {verb} {what}: {} (HTTP {})", status.message, status.code),
+        );
+    }
+    let reason = if is_certificate_error(error) { Reason::ApiUntrusted } else { Reason::ApiUnreachable };
+    Failure::new(reason, format!("cannot {verb} {what}: {}", chain(error)))
+}
+
+/// Whether TLS refused the server's certificate somewhere down the chain of causes.
+fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = next {
+        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+            return matches!(tls, rustls::Error::InvalidCertificate(_));
+        }
+        next = match current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => current.source(),
+        };
+    }
+    false
+}

@@ -1,0 +1,115 @@
+//! The closed list of reasons a node is not Ready yet, each with its remedy. Scripts may rely on the codes.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident, $remedy:literal;)+) => {
+        /// Why something waits or is blocked. The variant's name is the code that `status` shows.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Reason { $($(#[$doc])* $name,)+ }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The code.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// What usually helps.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)+ }
+            }
+
+            /// Whether a person has to do something; otherwise time or another program does it.
+            pub const fn needs_operator(self) -> bool {
+                match self { $(Self::$name => kind::$kind,)+ }
+            }
+        }
+    };
+}
+
+mod kind {
+    pub(super) const OPERATOR: bool = true;
+    pub(super) const TIME: bool = false;
+}
+
+reasons! {
+    /// A check before joining failed.
+    PreflightFailed: OPERATOR, "run `kn-agent check`; mend what it names, or add the check's name to preflight.ignore";
+    /// A program is not there or can't be executed.
+    BinaryMissing: OPERATOR, "install the program, or name its path in the configuration (kubelet.binary, proxy.binary, runtime.criDockerd)";
+    /// A program's version is outside 1.20 to 1.36.
+    UnsupportedVersion: OPERATOR, "install a kubelet from 1.20 to 1.36";
+    /// The installed program has no such flag.
+    UnknownFlag: OPERATOR, "take the flag out of extraArgs; kubelet.config and proxy.config take fields";
+    /// The CA bundle can't be read or holds no certificate.
+    CaUnusable: OPERATOR, "correct cluster.ca";
+    /// No token source is configured and there is no identity yet.
+    TokenMissing: OPERATOR, "on an admin machine: kn-agent token create --print config; then set identity.token";
+    /// The API server does not answer.
+    ApiUnreachable: TIME, "check that the API server runs and that cluster.server is its address; tried again by itself";
+    /// The API server's certificate was not issued by the configured CA.
+    ApiUntrusted: OPERATOR, "cluster.ca is not the CA of this API server: copy the right one, or correct cluster.server";
+    /// The API server refused the credentials (401).
+    Unauthorized: OPERATOR, "the token is unknown or expired: on an admin machine run `kn-agent token create`, put it in place; it is read again by itself";
+    /// The API server refused the request (403).
+    Forbidden: OPERATOR, "the cluster lacks a role binding: on an admin machine run `kn-agent cluster init`";
+    /// The API server asks to come back later (429) or has an inner error (5xx).
+    ApiBusy: TIME, "tried again by itself";
+    /// Nobody has approved the certificate signing request.
+    CsrPending: TIME, "on an admin machine: kn-agent approver --once, or kubectl certificate approve NAME";
+    /// Approved, but no signer has issued the certificate yet.
+    CsrUnissued: TIME, "check that kube-controller-manager runs with --cluster-signing-cert-file and --cluster-signing-key-file";
+    /// The request was denied.
+    CsrDenied: OPERATOR, "find out who denied it and why; kubectl delete csr NAME makes the agent ask again";
+    /// The signer could not issue the certificate.
+    CsrFailed: OPERATOR, "see the condition's message; kubectl delete csr NAME makes the agent ask again";
+    /// What the API server issued is not what was asked for.
+    CertificateRejected: OPERATOR, "the cluster's signer and cluster.ca do not fit together; correct cluster.ca";
+    /// A file can't be written or read.
+    FileTrouble: OPERATOR, "mend what the message names (space, permissions, a read-only mount); tried again by itself";
+    /// systemd can't be reached or refused.
+    SystemdTrouble: TIME, "check `systemctl status dbus`; tried again by itself";
+    /// A unit's start job ended in failure.
+    UnitFailed: OPERATOR, "see the log lines; kn-agent logs shows more; tried again by itself";
+    /// A unit starts over and over.
+    UnitCrashLoop: OPERATOR, "see the log lines; kn-agent logs shows more";
+    /// A unit is masked.
+    UnitMasked: OPERATOR, "somebody masked it; systemctl unmask UNIT when it may run again";
+    /// A unit is on its way.
+    UnitStarting: TIME, "wait; kn-agent logs shows what it does";
+    /// The runtime's unit is active but its socket does not answer.
+    RuntimeUnresponsive: TIME, "kn-agent logs runtime; systemctl restart docker if it stays so";
+    /// kubelet and runtime would use different cgroup drivers.
+    CgroupDriverMismatch: OPERATOR, "make docker's native.cgroupdriver and kubelet.config.cgroupDriver equal, or remove both";
+    /// The pod sandbox image is not on the node.
+    SandboxImageMissing: OPERATOR, "docker pull IMAGE, or docker load it; or set runtime.sandboxImage";
+    /// A kernel setting could not be made.
+    KernelSetting: OPERATOR, "see kn-agent-sysctl.service and kn-agent-modules.service";
+    /// The Node was Ready once and somebody deleted it.
+    NodeDeleted: OPERATOR, "somebody removed this node from the cluster; to join again remove /var/lib/kn-agent/joined and restart kn-agent";
+    /// The Node has no block of pod addresses.
+    PodCidrMissing: TIME, "kube-controller-manager needs --allocate-node-cidrs and --cluster-cidr";
+    /// No CNI configuration is there yet.
+    CniMissing: TIME, "the network plugin's DaemonSet writes it; check that it is installed in the cluster";
+    /// Another CNI configuration sorts before ours and would win.
+    CniConflict: OPERATOR, "remove the other configuration, or set network.plugin to none";
+    /// A CNI plugin program is missing.
+    CniPluginMissing: OPERATOR, "install the CNI plugins (Debian: containernetworking-plugins), or set network.binDir";
+    /// The component's health endpoint does not answer ok.
+    Unhealthy: TIME, "kn-agent logs shows why";
+    /// The Node's Ready condition is not True.
+    NodeNotReady: TIME, "the message is the kubelet's own; kubectl describe node shows more";
+    /// The serving certificate is not issued yet.
+    ServingCertPending: TIME, "kn-agent approver approves kubelet-serving requests; until then kubectl logs and exec fail";
+    /// Something could not be observed.
+    Unobservable: TIME, "tried again by itself";
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,200 @@
+//! What we tell: one document, from which every view is made.
+
+pub mod notify;
+pub mod text;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Phase, Plan, Verdict};
+use crate::reason::Reason;
+
+/// Version of the document's shape; a field is only ever added within one.
+pub const SCHEMA: &str = "kn-agent.io/status/v1";
+
+/// Where a node stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The Node's name.
+    pub node: String,
+    /// The API server.
+    pub server: String,
+    /// When the daemon started.
+    pub started_at: Timestamp,
+    /// When this was written.
+    pub published_at: Timestamp,
+    /// When the Node was first seen Ready since the start.
+    pub ready_at: Option<Timestamp>,
+    /// Whether it is Ready now.
+    pub ready: bool,
+    /// The phases, in reading order.
+    pub phases: Vec<PhaseStatus>,
+    /// What was done since the start, up to the first Ready.
+    pub timeline: Vec<Done>,
+}
+
+/// Where a phase stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PhaseStatus {
+    /// Which.
+    pub phase: Phase,
+    /// Its verdict.
+    pub state: State,
+    /// Why it is not satisfied.
+    pub reason: Option<Reason>,
+    /// What was found.
+    pub message: String,
+    /// What usually helps.
+    pub hint: Option<String>,
+    /// Since when it stands there.
+    pub since: Timestamp,
+}
+
+/// A verdict's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// Nothing to do.
+    Satisfied,
+    /// At work on it.
+    Acting,
+    /// Something else must move.
+    Waiting,
+    /// An operator must move.
+    Blocked,
+    /// A required phase is not satisfied.
+    Held,
+}
+
+/// A span of the timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// The phase it belongs to.
+    pub phase: Phase,
+    /// What.
+    pub what: String,
+    /// Milliseconds after the daemon's start.
+    pub from_ms: i64,
+    /// Milliseconds after the daemon's start.
+    pub to_ms: i64,
+}
+
+impl Document {
+    /// The process exit code that says this: 0 Ready, 3 converging, 4 blocked.
+    pub fn exit_code(&self) -> u8 {
+        if self.ready {
+            0
+        } else if self.phases.iter().any(|p| p.state == State::Blocked) {
+            4
+        } else {
+            3
+        }
+    }
+
+    /// The phase a person should look at: the first that is blocked, else the first that waits or acts.
+    pub fn current(&self) -> Option<&PhaseStatus> {
+        let first = |state| self.phases.iter().find(move |p| p.state == state);
+        first(State::Blocked)
+            .or_else(|| self.phases.iter().find(|p| matches!(p.state, State::Waiting | State::Acting)))
+    }
+
+    /// One line for `systemctl status`.
+    pub fn headline(&self) -> String {
+        match self.current() {
+            None => "Ready".to_owned(),
+            Some(p) if self.ready => format!("Ready; {}: {}", p.phase, first_line(&p.message)),
+            Some(p) => match p.reason {
+                Some(reason) => format!("{}: {reason}: {}", p.phase, first_line(&p.message)),
+                None => format!("{}: {}", p.phase, first_line(&p.message)),
+            },
+        }
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// Remembers since when each phase stands where it stands.
+#[derive(Debug, Default)]
+pub struct Story {
+    since: BTreeMap<Phase, (State, Option<Reason>, Timestamp)>,
+    ready_at: Option<Timestamp>,
+    /// What was done up to the first Ready.
+    pub timeline: Vec<Done>,
+}
+
+/// Who the story is about.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The Node's name.
+    pub node: String,
+    /// The API server.
+    pub server: String,
+    /// When the daemon started.
+    pub started_at: Timestamp,
+}
+
+impl Story {
+    /// The document for `plan`.
+    pub fn tell(&mut self, subject: &Subject, plan: &Plan, now: Timestamp) -> Document {
+        let phases: Vec<PhaseStatus> =
+            plan.verdicts.iter().map(|(&phase, verdict)| self.phase(phase, verdict, now)).collect();
+        let ready = plan.is_ready();
+        if ready && self.ready_at.is_none() {
+            self.ready_at = Some(now);
+        }
+        Document {
+            schema: SCHEMA.to_owned(),
+            node: subject.node.clone(),
+            server: subject.server.clone(),
+            started_at: subject.started_at,
+            published_at: now,
+            ready_at: self.ready_at,
+            ready,
+            phases,
+            timeline: self.timeline.clone(),
+        }
+    }
+
+    /// Notes what was done; after the first Ready the timeline is closed.
+    pub fn note(&mut self, done: Done) {
+        if self.ready_at.is_none() {
+            self.timeline.push(done);
+        }
+    }
+
+    fn phase(&mut self, phase: Phase, verdict: &Verdict, now: Timestamp) -> PhaseStatus {
+        let (state, reason, message) = match verdict {
+            Verdict::Satisfied(note) => (State::Satisfied, None, note.clone()),
+            Verdict::Act(steps) => {
+                let keys: Vec<String> = steps.iter().map(crate::plan::Step::key).collect();
+                (State::Acting, None, keys.join(", "))
+            }
+            Verdict::Waiting { reason, message, .. } if reason.needs_operator() => {
+                (State::Blocked, Some(*reason), message.clone())
+            }
+            Verdict::Waiting { reason, message, .. } => (State::Waiting, Some(*reason), message.clone()),
+            Verdict::Blocked { reason, message } => (State::Blocked, Some(*reason), message.clone()),
+            Verdict::Held => (State::Held, None, held(phase)),
+        };
+        let since = match self.since.get(&phase) {
+            Some(&(s, r, at)) if s == state && r == reason => at,
+            _ => now,
+        };
+        self.since.insert(phase, (state, reason, since));
+        PhaseStatus { phase, state, reason, message, hint: reason.map(|r| r.remedy().to_owned()), since }
+    }
+}
+
+fn held(phase: Phase) -> String {
+    let required: Vec<&str> = phase.requires().iter().map(|p| p.as_str()).collect();
+    format!("waits for {}", required.join(", "))
+}
