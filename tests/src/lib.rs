@@ -1,1 +1,54 @@
-//! lab
+//! The lab: a Kubernetes control plane and node machines with real systemd, on one Linux host, as root, without a
+//! registry. What it needs and does not find it builds or fetches once, into a cache outside the checkout.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! let artefacts = lab::Artefacts::ensure(lab::Minor::V1_36)?;
+//! let control_plane = lab::ControlPlane::start("example", &artefacts)?;
+//! let node = lab::Node::boot(control_plane.run(), &artefacts, "worker-1")?;
+//! node.exec(&["systemctl", "is-system-running"])?;
+//! # Ok(()) }
+//! ```
+//!
+//! Dropping a value stops what it started. Nothing outlives the process that started it, however that dies: children
+//! carry a parent-death signal, mounts live in mount namespaces of their own, and what the kernel keeps after that
+//! (a bridge, empty cgroups, a directory) the next run removes.
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "everything here fails by `anyhow`, and a failure ends the test"
+)]
+
+mod artefacts;
+mod cache;
+mod cgroup;
+mod control_plane;
+mod go;
+mod images;
+mod interrupt;
+mod kubectl;
+mod kubernetes;
+mod node;
+mod packages;
+mod pki;
+mod process;
+mod progress;
+mod quirks;
+mod root;
+mod run;
+
+pub mod demo;
+pub mod floor;
+pub mod up;
+
+pub use artefacts::Artefacts;
+pub use control_plane::{Component, ControlPlane};
+pub use images::{DEMO_IMAGE, PAUSE_IMAGE};
+pub use interrupt::{interrupted, watch_signals};
+pub use kubectl::Kubectl;
+pub use kubernetes::{Kubernetes, Minor};
+pub use node::{Node, NodeOutput};
+pub use pki::Identity;
+pub use process::wait_until;
+pub use progress::say;
+pub use quirks::config_fragment;
+pub use run::Run;

@@ -1,0 +1,45 @@
+//! Everything a run starts from, ready on disk.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::{Kubernetes, Minor, cache, go, images, node::NodeSpec, packages, root};
+
+/// Programs, a node's root and its images.
+#[derive(Debug, Clone)]
+pub struct Artefacts {
+    pub(crate) kubernetes: Kubernetes,
+    pub(crate) node: NodeSpec,
+}
+
+impl Artefacts {
+    /// Finds, fetches or builds all of it. Minutes the first time, nothing after that.
+    pub fn ensure(minor: Minor) -> Result<Self> {
+        packages::ensure_host()?;
+        let kubernetes = Kubernetes::ensure(minor)?;
+        let root = root::ensure()?;
+        let mut node = NodeSpec { root, docker: None, programs: Vec::new() };
+        let root_name =
+            node.root.parent().and_then(|entry| entry.file_name()).context("the root has no name")?;
+        node.docker = Some(images::ensure(&root_name.to_string_lossy(), node.clone())?);
+        node.programs =
+            vec![kubernetes.program("kubelet")?, kubernetes.program("kube-proxy")?, cri_dockerd()?];
+        packages::etcd()?;
+        Ok(Self { kubernetes, node })
+    }
+
+    /// Kubernetes' programs.
+    pub fn kubernetes(&self) -> &Kubernetes {
+        &self.kubernetes
+    }
+}
+
+fn cri_dockerd() -> Result<PathBuf> {
+    let version = go::required_version("cri-dockerd", "github.com/Mirantis/cri-dockerd")?;
+    let entry = cache::entry(&format!("cri-dockerd-{version}"), |directory| {
+        let setting = ("github.com/Mirantis/cri-dockerd/cmd/version.Version", version.as_str());
+        go::build("cri-dockerd", &directory.join("cri-dockerd"), &[setting])
+    })?;
+    Ok(entry.join("cri-dockerd"))
+}

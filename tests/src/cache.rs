@@ -1,0 +1,73 @@
+//! What is built once and kept: `${KN_AGENT_LAB_CACHE}`, else `${XDG_CACHE_HOME:-~/.cache}/kn-agent-lab`.
+
+use std::{
+    env,
+    fs::{self, File},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{interrupt, say};
+
+/// The cache's directory, made if missing.
+pub(crate) fn directory() -> Result<PathBuf> {
+    let path = match (env::var_os("KN_AGENT_LAB_CACHE"), env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
+        (Some(path), _, _) => PathBuf::from(path),
+        (None, Some(cache), _) => PathBuf::from(cache).join("kn-agent-lab"),
+        (None, None, home) => PathBuf::from(home.context("HOME is not set")?).join(".cache/kn-agent-lab"),
+    };
+    fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+    Ok(path)
+}
+
+/// The directory `key`, built by `build` where it is missing: into a temporary one, renamed when complete. Two
+/// processes that want the same build it once.
+pub(crate) fn entry(key: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let cache = directory()?;
+    let path = cache.join(key);
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let _lock = lock(&cache.join(format!(".{key}.lock")))?;
+    if path.is_dir() {
+        return Ok(path);
+    }
+    interrupt::check()?;
+    say(format_args!("building {key} …"));
+    let start = Instant::now();
+    let partial = tempfile::Builder::new().prefix(&format!("{key}.partial-")).tempdir_in(&cache)?;
+    build(partial.path()).with_context(|| format!("cannot build {key}"))?;
+    interrupt::check()?;
+    fs::set_permissions(partial.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    fs::rename(partial.keep(), &path)?;
+    say(format_args!("built {key} in {:.1} s", start.elapsed().as_secs_f64()));
+    Ok(path)
+}
+
+/// An exclusive lock, held until dropped.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+/// An exclusive lock, unless somebody holds it.
+pub(crate) fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = File::create(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Eight hex digits that change with `content`, for keys.
+pub(crate) fn digest(content: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("{:08x}", hasher.finish() >> 32)
+}

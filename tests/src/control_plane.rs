@@ -1,0 +1,333 @@
+//! etcd, API server, controller-manager and scheduler, as processes of the host.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    Artefacts, Kubectl, Kubernetes, Run, packages,
+    pki::{self, Identity, Pki},
+    process::{Daemon, output, wait_until},
+};
+
+/// How long each part may take to answer.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A graceful stop of an API server takes seconds; it is killed after this.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// Every request's metadata; certificate requests and nodes with their bodies, which tests assert on.
+const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: RequestResponse
+  resources:
+  - {group: certificates.k8s.io}
+  - {group: '', resources: [nodes]}
+- level: Metadata
+";
+
+/// A part of the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Component {
+    /// The store.
+    Etcd,
+    /// `kube-apiserver`.
+    ApiServer,
+    /// `kube-controller-manager`: signs certificates, gives nodes their podCIDR.
+    ControllerManager,
+    /// `kube-scheduler`.
+    Scheduler,
+}
+
+impl Component {
+    /// In the order they start.
+    pub const ALL: [Self; 4] = [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler];
+
+    /// The program's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+        }
+    }
+}
+
+/// Where the parts listen: the usual ports, or others where somebody on this host listens there on every address.
+#[derive(Debug)]
+struct Ports {
+    etcd: u16,
+    etcd_peer: u16,
+    api_server: u16,
+    controller_manager: u16,
+    scheduler: u16,
+}
+
+impl Ports {
+    fn choose(run: &Run) -> Result<Self> {
+        let (host, loopback) = (run.host_address(), run.loopback_address());
+        Ok(Self {
+            etcd: free_port(loopback, 2379)?,
+            etcd_peer: free_port(loopback, 2380)?,
+            api_server: free_port(host, 6443)?,
+            controller_manager: free_port(loopback, 10257)?,
+            scheduler: free_port(loopback, 10259)?,
+        })
+    }
+}
+
+fn free_port(address: Ipv4Addr, preferred: u16) -> Result<u16> {
+    let listener = TcpListener::bind((address, preferred)).or_else(|_| TcpListener::bind((address, 0)))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// A running control plane. Dropping it stops it.
+#[derive(Debug)]
+pub struct ControlPlane {
+    running: BTreeMap<Component, Daemon>,
+    ports: Ports,
+    kubernetes: Kubernetes,
+    pki: Pki,
+    run: Arc<Run>,
+}
+
+impl ControlPlane {
+    /// The clusters' service network; the first address is the API server's.
+    pub const SERVICE_CIDR: &'static str = "10.96.0.0/16";
+    /// The clusters' pod network; each node gets a /24 of it.
+    pub const POD_CIDR: &'static str = "10.244.0.0/16";
+
+    /// Starts a control plane in a run of its own and waits until its API server is ready.
+    pub fn start(name: &str, artefacts: &Artefacts) -> Result<Self> {
+        let run = Run::start(name)?;
+        let pki = Pki::create(run.subdirectory("pki")?)?;
+        let (ports, kubernetes) = (Ports::choose(&run)?, artefacts.kubernetes.clone());
+        let mut plane = Self { running: BTreeMap::new(), ports, kubernetes, pki, run };
+        plane.write_identities()?;
+        for component in Component::ALL {
+            plane.start_component(component)?;
+        }
+        Ok(plane)
+    }
+
+    /// The run it belongs to, for nodes to be booted in.
+    pub fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
+    /// The API server's address as nodes use it.
+    pub fn server(&self) -> String {
+        format!("https://{}:{}", self.run.host_address(), self.ports.api_server)
+    }
+
+    /// The certificate authority's bundle.
+    pub fn ca(&self) -> PathBuf {
+        self.pki.path("ca.crt")
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.run.directory().join("admin.kubeconfig")
+    }
+
+    /// The audit log, one JSON object a line.
+    pub fn audit_log(&self) -> PathBuf {
+        self.run.directory().join("log/audit.log")
+    }
+
+    /// kubectl as the administrator.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        Ok(Kubectl::new(self.kubernetes.program("kubectl")?, self.admin_kubeconfig()))
+    }
+
+    /// kubectl as a user in groups, with a certificate signed for it by the cluster's authority.
+    pub fn kubectl_as(&self, name: &str, user: &str, groups: &[&str]) -> Result<(Kubectl, Identity)> {
+        let identity = self.pki.client(name, user, groups)?;
+        let path = self.run.directory().join(format!("{name}.kubeconfig"));
+        pki::write_secret(&path, &pki::kubeconfig(&self.server(), &self.ca(), &identity))?;
+        Ok((Kubectl::new(self.kubernetes.program("kubectl")?, path), identity))
+    }
+
+    /// Starts a part that is not running and waits until it answers.
+    pub fn start_component(&mut self, component: Component) -> Result<()> {
+        let log = self.run.subdirectory("log")?.join(format!("{}.log", component.name()));
+        let command = self.command(component)?;
+        let mut daemon = Daemon::start(component.name(), &command, &log, STOP_GRACE)?;
+        let mut health_check = self.health_check(component);
+        wait_until(&format!("{} to answer", component.name()), START_LIMIT, || {
+            daemon.check_running()?;
+            Ok(output(&mut health_check)?.status.success().then_some(()))
+        })
+        .with_context(|| tail(&log))?;
+        self.running.insert(component, daemon);
+        Ok(())
+    }
+
+    /// Stops a part with SIGTERM and waits until it is gone.
+    pub fn stop_component(&mut self, component: Component) {
+        drop(self.running.remove(&component));
+    }
+
+    /// Kills a part.
+    pub fn kill_component(&mut self, component: Component) {
+        if let Some(mut daemon) = self.running.remove(&component) {
+            daemon.kill();
+        }
+    }
+
+    /// The process ids of what runs.
+    pub fn pids(&self) -> Vec<(Component, u32)> {
+        self.running.iter().map(|(component, daemon)| (*component, daemon.pid())).collect()
+    }
+
+    fn write_identities(&self) -> Result<()> {
+        let host = IpAddr::V4(self.run.host_address());
+        let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), host, IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1))];
+        let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+        self.pki.server("kube-apiserver", &addresses, &names)?;
+        self.pki.client(
+            "kube-apiserver-kubelet-client",
+            "kube-apiserver-kubelet-client",
+            &["system:masters"],
+        )?;
+        self.kubectl_as("admin", "kubernetes-admin", &["system:masters"])?;
+        for component in [Component::ControllerManager, Component::Scheduler] {
+            self.kubectl_as(component.name(), &format!("system:{}", component.name()), &[])?;
+        }
+        fs::write(self.run.directory().join("audit-policy.yaml"), AUDIT_POLICY)?;
+        Ok(())
+    }
+
+    /// Asks a part for its health. The API server has to prove who it is; the others' certificates are their own.
+    fn health_check(&self, component: Component) -> Command {
+        let (loopback, ports) = (self.run.loopback_address(), &self.ports);
+        let url = match component {
+            Component::Etcd => format!("http://{loopback}:{}/health", ports.etcd),
+            Component::ApiServer => format!("{}/readyz", self.server()),
+            Component::ControllerManager => {
+                format!("https://{loopback}:{}/healthz", ports.controller_manager)
+            }
+            Component::Scheduler => format!("https://{loopback}:{}/healthz", ports.scheduler),
+        };
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--fail", "--max-time", "2", "--output", "/dev/null"]);
+        if component == Component::ApiServer {
+            command.arg("--cacert").arg(self.ca());
+        } else {
+            command.arg("--insecure");
+        }
+        command.arg(url);
+        command
+    }
+
+    fn command(&self, component: Component) -> Result<Command> {
+        let program = match component {
+            Component::Etcd => packages::etcd()?,
+            other => self.kubernetes.program(other.name())?,
+        };
+        let mut command = Command::new(program);
+        command.args(match component {
+            Component::Etcd => self.etcd_arguments(),
+            Component::ApiServer => self.api_server_arguments(),
+            Component::ControllerManager => self.controller_manager_arguments(),
+            Component::Scheduler => self.client_arguments(component, self.ports.scheduler),
+        });
+        Ok(command)
+    }
+
+    fn etcd_arguments(&self) -> Vec<String> {
+        let (loopback, Ports { etcd, etcd_peer, .. }) = (self.run.loopback_address(), &self.ports);
+        let data = self.run.directory().join("etcd");
+        vec![
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls=http://{loopback}:{etcd}"),
+            format!("--advertise-client-urls=http://{loopback}:{etcd}"),
+            format!("--listen-peer-urls=http://{loopback}:{etcd_peer}"),
+            format!("--initial-advertise-peer-urls=http://{loopback}:{etcd_peer}"),
+            format!("--initial-cluster=default=http://{loopback}:{etcd_peer}"),
+            // A lab's store need not survive a power cut.
+            "--unsafe-no-fsync=true".to_owned(),
+        ]
+    }
+
+    fn api_server_arguments(&self) -> Vec<String> {
+        let file = |name: &str| self.pki.path(name).display().to_string();
+        let (host, loopback) = (self.run.host_address(), self.run.loopback_address());
+        vec![
+            format!("--etcd-servers=http://{loopback}:{}", self.ports.etcd),
+            format!("--secure-port={}", self.ports.api_server),
+            format!("--bind-address={host}"),
+            format!("--advertise-address={host}"),
+            format!("--tls-cert-file={}", file("kube-apiserver.crt")),
+            format!("--tls-private-key-file={}", file("kube-apiserver.key")),
+            format!("--client-ca-file={}", file("ca.crt")),
+            format!("--service-account-key-file={}", file("sa.key")),
+            format!("--service-account-signing-key-file={}", file("sa.key")),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-cluster-ip-range={}", Self::SERVICE_CIDR),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            "--enable-bootstrap-token-auth=true".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            format!("--kubelet-client-certificate={}", file("kube-apiserver-kubelet-client.crt")),
+            format!("--kubelet-client-key={}", file("kube-apiserver-kubelet-client.key")),
+            format!("--audit-policy-file={}", self.run.directory().join("audit-policy.yaml").display()),
+            format!("--audit-log-path={}", self.audit_log().display()),
+        ]
+    }
+
+    fn controller_manager_arguments(&self) -> Vec<String> {
+        let file = |name: &str| self.pki.path(name).display().to_string();
+        let mut arguments =
+            self.client_arguments(Component::ControllerManager, self.ports.controller_manager);
+        arguments.extend([
+            format!("--cluster-signing-cert-file={}", file("ca.crt")),
+            format!("--cluster-signing-key-file={}", file("ca.key")),
+            format!("--root-ca-file={}", file("ca.crt")),
+            format!("--service-account-private-key-file={}", file("sa.key")),
+            "--use-service-account-credentials=true".to_owned(),
+            "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
+            "--allocate-node-cidrs=true".to_owned(),
+            format!("--cluster-cidr={}", Self::POD_CIDR),
+        ]);
+        arguments
+    }
+
+    fn client_arguments(&self, component: Component, port: u16) -> Vec<String> {
+        let kubeconfig = self.run.directory().join(format!("{}.kubeconfig", component.name()));
+        vec![
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--bind-address={}", self.run.loopback_address()),
+            format!("--secure-port={port}"),
+            // One of each, whose predecessor may have been killed: waiting for its lease would only cost time.
+            "--leader-elect=false".to_owned(),
+        ]
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        // The store last: the others log and retry without it.
+        for component in Component::ALL.into_iter().rev() {
+            self.stop_component(component);
+        }
+    }
+}
+
+/// The end of a log, for an error.
+fn tail(log: &std::path::Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join("\n")
+}

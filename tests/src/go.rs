@@ -1,0 +1,40 @@
+//! Go programs of the lab, built by the folders beside this crate that pin them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{packages, process::run};
+
+/// A folder of this crate with a `go.mod`.
+pub(crate) fn module(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The version that the module `name` requires of `dependency`, without the `v`.
+pub(crate) fn required_version(name: &str, dependency: &str) -> Result<String> {
+    let path = module(name).join("go.mod");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let line = text.lines().map(|line| line.trim().trim_start_matches("require "));
+    line.filter_map(|line| line.strip_prefix(dependency)?.strip_prefix(" v"))
+        .map(str::to_owned)
+        .next()
+        .with_context(|| format!("`{}` does not require {dependency}", path.display()))
+}
+
+/// Builds the module `name` into the program `out`, with the `-X` settings given.
+pub(crate) fn build(name: &str, out: &Path, settings: &[(&str, &str)]) -> Result<()> {
+    ensure!(packages::find("go").is_some(), "Go is not on PATH (tests/README.md: what the lab needs)");
+    let set = settings.iter().map(|(variable, value)| format!(" -X {variable}={value}")).collect::<String>();
+    run(Command::new("go")
+        .args(["build", "-trimpath", "-ldflags", &format!("-s -w{set}"), "-o"])
+        .arg(out)
+        .arg(".")
+        .env("CGO_ENABLED", "0")
+        .current_dir(module(name)))?;
+    Ok(())
+}
