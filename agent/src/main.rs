@@ -1,5 +1,6 @@
 //! The process's edge: arguments, log, runtime, exit code.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // The journal has its own clock; a person on a terminal wants no other either.
-    log.without_time().init();
+    log.with_ansi(std::io::stderr().is_terminal()).without_time().init();
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
     };

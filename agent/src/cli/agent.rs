@@ -31,8 +31,8 @@ pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
         let stop = async {
             tokio::select! { _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
         };
-        let changed = reloaded(sources, &config, &mut changes, &mut hangup);
-        match reconciler.run(stop, changed).await {
+        let reload = reloaded(sources, &config, &mut changes, &mut hangup);
+        match Box::pin(reconciler.run(stop, reload)).await {
             End::Stopped => return Ok(ExitCode::SUCCESS),
             End::ConfigChanged => {
                 tracing::info!("the configuration changed");
@@ -58,7 +58,7 @@ async fn reloaded(
             Ok(new) if format!("{new:?}") != format!("{current:?}") => return,
             Ok(_) => {}
             Err(error) => {
-                tracing::error!("the configuration in use stays, the one on disk is wrong:\n{error}")
+                tracing::error!("the configuration in use stays, the one on disk is wrong:\n{error}");
             }
         }
     }

@@ -56,7 +56,7 @@ pub(super) async fn plan(sources: &Sources, out: &mut dyn Write) -> Result<ExitC
                 }
             }
             Verdict::Waiting { reason, message, .. } | Verdict::Blocked { reason, message } => {
-                writeln!(out, "{phase:<14} {reason}: {message}")?
+                writeln!(out, "{phase:<14} {reason}: {message}")?;
             }
             Verdict::Held => writeln!(out, "{phase:<14} waits for {:?}", phase.requires())?,
             Verdict::Satisfied(_) => {}

@@ -77,7 +77,7 @@ impl Cli {
     pub async fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
         let sources = Sources::of_host(self.config);
         let result = match self.command {
-            Command::Run => agent::run(&sources).await,
+            Command::Run => Box::pin(agent::run(&sources)).await,
             Command::Status(args) => status::run(&args, &sources, out).await,
             Command::Timeline(args) => status::timeline(&args, out),
             Command::Plan => look::plan(&sources, out).await,

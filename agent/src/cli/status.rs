@@ -131,7 +131,7 @@ pub(super) fn timeline(args: &OutputArgs, out: &mut dyn Write) -> Result<ExitCod
     match args.output {
         Output::Text => write!(out, "{}", text::timeline(&document))?,
         Output::Json => {
-            writeln!(out, "{}", serde_json::to_string_pretty(&document.timeline).unwrap_or_default())?
+            writeln!(out, "{}", serde_json::to_string_pretty(&document.timeline).unwrap_or_default())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -5,6 +5,8 @@
 pub mod fragment;
 pub mod labels;
 pub mod sources;
+#[cfg(test)]
+mod tests;
 pub mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -236,16 +238,21 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The parser's message, with the nearest valid key where one is unknown.
+/// The parser's message: its first line only, since the lines after it quote the file, which may hold a token; with
+/// the nearest valid key where one is unknown.
 pub(crate) fn explain_parse_error(message: &str) -> String {
-    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-    let Some((_, rest)) = message.split_once("unknown field ") else { return message.to_owned() };
-    let mut words = quoted(rest.lines().next().unwrap_or_default()).into_iter();
-    let Some(unknown) = words.next() else { return message.to_owned() };
-    match words.min_by_key(|valid| distance(&unknown, valid)) {
-        Some(nearest) if distance(&unknown, &nearest) <= 3 => {
-            format!("{message}\n  did you mean `{nearest}`?")
-        }
+    let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let unknown = message.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
+    let Some((unknown, rest)) = unknown else { return message.to_owned() };
+    let valid = rest
+        .trim_start_matches(|c: char| !c.is_whitespace())
+        .trim_start()
+        .trim_start_matches("expected")
+        .trim();
+    let words = valid.trim_start_matches("one of").split([',', ' ']).map(|word| word.trim_matches('`'));
+    let nearest = words.filter(|word| !word.is_empty()).min_by_key(|word| distance(unknown, word));
+    match nearest {
+        Some(nearest) if distance(unknown, nearest) <= 3 => format!("{message}; did you mean `{nearest}`?"),
         _ => message.to_owned(),
     }
 }

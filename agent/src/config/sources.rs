@@ -131,10 +131,11 @@ pub fn load(sources: &Sources) -> Result<Config, LoadError> {
 fn read(file: &Path) -> Result<String, Problem> {
     let in_file = |message: String| Problem { file: Some(file.to_owned()), ..Problem::at("", message) };
     let text = std::fs::read_to_string(file).map_err(|error| in_file(format!("cannot be read: {error}")))?;
-    let fragment: Fragment = match text.trim().is_empty() {
-        true => Fragment::default(),
-        false => serde_saphyr::from_str(&text)
-            .map_err(|error| in_file(super::explain_parse_error(&error.to_string())))?,
+    let fragment: Fragment = if text.trim().is_empty() {
+        Fragment::default()
+    } else {
+        serde_saphyr::from_str(&text)
+            .map_err(|error| in_file(super::explain_parse_error(&error.to_string())))?
     };
     let holds_token =
         fragment.identity.as_ref().and_then(|i| i.token.as_ref()).is_some_and(|t| t.value.is_some());
@@ -146,7 +147,7 @@ fn read(file: &Path) -> Result<String, Problem> {
 
 fn check_mode(file: &Path) -> Result<(), String> {
     let mode = std::fs::metadata(file).map_err(|error| error.to_string())?.mode() & 0o777;
-    if mode & 0o077 == 0 {
+    if mode.trailing_zeros() >= 6 {
         return Ok(());
     }
     Err(format!(

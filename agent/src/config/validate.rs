@@ -24,6 +24,14 @@ impl Findings {
         text.parse().map_err(|error: Invalid| self.add(path, error.0)).ok()
     }
 
+    fn address(&mut self, path: &str, text: Option<&String>) -> Option<std::net::IpAddr> {
+        let parsed = text?.parse();
+        if parsed.is_err() {
+            self.add(path, format!("`{}` is no address; expected e.g. 10.0.0.11", text?));
+        }
+        parsed.ok()
+    }
+
     fn parse_some<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: Option<&String>) -> Option<T> {
         text.and_then(|text| self.parse(path, text))
     }
@@ -72,26 +80,16 @@ pub fn validate(merged: &fragment::Fragment, hostname: &str) -> Result<Config, V
 }
 
 fn cluster(written: &fragment::Cluster, findings: &mut Findings) -> Option<Cluster> {
-    let server = match &written.server {
-        Some(server) => findings.parse("cluster.server", server),
-        None => {
-            findings.add(
-                "cluster.server",
-                "is missing: the address of the API server, e.g. `server: https://10.0.0.10:6443`",
-            );
-            None
-        }
+    let server = if let Some(server) = &written.server {
+        findings.parse("cluster.server", server)
+    } else {
+        let example = "is missing: the address of the API server, e.g. `server: https://10.0.0.10:6443`";
+        findings.add("cluster.server", example);
+        None
     };
     let ca = ca(&written.ca.clone().unwrap_or_default(), findings);
     let dns = written.dns.clone().unwrap_or_default();
-    let address = dns.address.as_ref().and_then(|text| {
-        text.parse()
-            .map_err(|_| {
-                findings
-                    .add("cluster.dns.address", format!("`{text}` is no address; expected e.g. 10.96.0.10"))
-            })
-            .ok()
-    });
+    let address = findings.address("cluster.dns.address", dns.address.as_ref());
     let domain = dns.domain.unwrap_or_else(|| "cluster.local".to_owned()).trim_end_matches('.').to_owned();
     let pod_cidr = findings.parse_some::<crate::names::Cidr>("cluster.podCIDR", written.pod_cidr.as_ref());
     let service_cidr =
@@ -150,25 +148,21 @@ fn node(written: &fragment::Node, hostname: &str, findings: &mut Findings) -> Op
         Some(name) => findings.parse("node.name", name),
         None => findings.parse("node.name", &hostname.to_ascii_lowercase()),
     };
-    let address = written.address.as_ref().and_then(|text| {
-        text.parse()
-            .map_err(|_| {
-                findings.add("node.address", format!("`{text}` is no address; expected e.g. 10.0.0.11"))
-            })
-            .ok()
-    });
+    let address = findings.address("node.address", written.address.as_ref());
+
     let labels = written.labels.clone().unwrap_or_default();
     for key in labels.keys() {
         if let Some(why) = labels::refusal(key) {
             findings.add("node.labels", why);
         }
     }
-    let taint = |text: &String| match parse_taint(text) {
-        Some(taint) => Some(taint),
-        None => {
-            findings.add("node.taints", format!("`{text}` is no taint; expected key=value:Effect with NoSchedule, PreferNoSchedule or NoExecute"));
-            None
+    let taint = |text: &String| {
+        let taint = parse_taint(text);
+        if taint.is_none() {
+            let expected = "expected key=value:Effect with NoSchedule, PreferNoSchedule or NoExecute";
+            findings.add("node.taints", format!("`{text}` is no taint; {expected}"));
         }
+        taint
     };
     let taints = written.taints.iter().flatten().filter_map(taint).collect();
     Some(Node { name: name?, address, labels, taints })
@@ -219,10 +213,13 @@ const OWNED_FLAGS: &[(&str, &str)] = &[
     ("register-with-taints", "node.taints"),
 ];
 
+/// Whether a value breaks what must hold.
+type Breaks = fn(&Value) -> bool;
+
 fn component(written: fragment::Component, findings: &mut Findings) -> Component {
     let config = written.config.unwrap_or_default();
     let pointer = Value::Object(config.clone());
-    let broken: [(&str, fn(&Value) -> bool, &str); 5] = [
+    let broken: [(&str, Breaks, &str); 5] = [
         (
             "/authentication/anonymous/enabled",
             |v| v == true,

@@ -1,5 +1,6 @@
 //! Files as they must be, and where everything is.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// A file as it must be.
@@ -81,7 +82,7 @@ pub const SYSCTLS: &[(&str, &str)] = &[
 pub fn sysctl_conf() -> FileSpec {
     let mut text = "# Written by kn-agent: what pod traffic needs.\n".to_owned();
     for (name, value) in SYSCTLS {
-        text.push_str(&format!("{} = {value}\n", name.replace('/', ".")));
+        let _ = writeln!(text, "{} = {value}", name.replace('/', "."));
     }
     FileSpec::new(Path::new("/etc/sysctl.d/95-kn-agent.conf"), text, 0o644)
 }

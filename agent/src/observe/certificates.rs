@@ -61,12 +61,7 @@ pub fn parse(pem: &[u8]) -> Result<Certificate, String> {
     let subject = parsed.subject();
     let texts = |attributes: Vec<&str>| attributes.into_iter().map(str::to_owned).collect::<Vec<_>>();
     Ok(Certificate {
-        common_name: subject
-            .iter_common_name()
-            .filter_map(|a| a.as_str().ok())
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        common_name: subject.iter_common_name().find_map(|a| a.as_str().ok()).unwrap_or_default().to_owned(),
         organizations: texts(subject.iter_organization().filter_map(|a| a.as_str().ok()).collect()),
         not_before: parsed.validity().not_before.timestamp(),
         not_after: parsed.validity().not_after.timestamp(),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 
-use crate::config::{CaSource, Config, TokenSource};
+use crate::config::{CaSource, Config};
 use crate::desired::{Desired, Facts, cni, paths, units};
 use crate::ports::cluster::Seen;
 use crate::ports::root::{FileOnDisk, Root};
@@ -203,9 +203,4 @@ fn cni_confs(root: &Root, dir: &Path) -> Fact<Vec<String>> {
 fn missing_cni_plugins(root: &Root, config: &Config, facts: &Facts) -> Vec<&'static str> {
     let dir = crate::desired::cni_bin_dir(config, facts);
     cni::BRIDGE_PLUGINS.iter().copied().filter(|plugin| !root.exists(&dir.join(plugin))).collect()
-}
-
-/// Whether a token source is configured.
-pub fn has_token(source: Option<&TokenSource>) -> bool {
-    source.is_some()
 }

@@ -56,11 +56,8 @@ pub(super) fn serving(view: View<'_>) -> Verdict {
 }
 
 fn usable(view: View<'_>, spec: &CertificateSpec, found: &Fact<Option<Certificate>>) -> Option<Verdict> {
-    let certificate = match found {
-        Ok(Some(certificate)) => certificate,
-        // A pair that does not parse is as good as none: it is asked for anew, and replaced.
-        Ok(None) | Err(_) => return None,
-    };
+    // A pair that does not parse is as good as none: it is asked for anew, and replaced.
+    let Ok(Some(certificate)) = found else { return None };
     let ours = check(view, spec, certificate).is_ok() && certificate.key_fits;
     (ours && certificate.is_valid_at(view.now)).then(|| Verdict::Satisfied(valid_for(certificate, view.now)))
 }

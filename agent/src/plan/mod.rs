@@ -10,6 +10,8 @@ pub mod preflight;
 mod proxy;
 mod runtime;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

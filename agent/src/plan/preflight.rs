@@ -78,9 +78,10 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
         let dir = crate::desired::cni_bin_dir(config, facts).display().to_string();
         outcomes.push((
             "cni-plugins",
-            match lacking.is_empty() {
-                true => Ok(dir),
-                false => Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", ")))),
+            if lacking.is_empty() {
+                Ok(dir)
+            } else {
+                Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", "))))
             },
         ));
     }

@@ -54,23 +54,26 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
             until: Some(super::later(view.now)),
         };
     }
-    if desired.cri_dockerd {
-        if let Some(verdict) = network::conf_pending(view) {
-            return verdict;
-        }
-        let unit_file = paths::units().join(units::CRI_DOCKERD);
-        if let Some(verdict) = bring_up(view, units::CRI_DOCKERD, newest_write(view, [unit_file.as_path()])) {
-            return verdict;
-        }
-        if !docker.has_cri_socket {
-            return Verdict::Waiting {
-                reason: Reason::RuntimeUnresponsive,
-                message: "cri-dockerd has not made its socket yet".to_owned(),
-                until: Some(soon(view.now)),
-            };
-        }
+    if let Some(verdict) = desired.cri_dockerd.then(|| shim(view)).flatten() {
+        return verdict;
     }
     Verdict::Satisfied(format!("docker {}, cgroup driver {driver}", docker.version))
+}
+
+/// The CRI shim runs; where the bridge configuration is ours, only once that is written.
+fn shim(view: View<'_>) -> Option<Verdict> {
+    if let Some(verdict) = network::conf_pending(view) {
+        return Some(verdict);
+    }
+    let unit_file = paths::units().join(units::CRI_DOCKERD);
+    if let Some(verdict) = bring_up(view, units::CRI_DOCKERD, newest_write(view, [unit_file.as_path()])) {
+        return Some(verdict);
+    }
+    (!view.observed.docker.has_cri_socket).then(|| Verdict::Waiting {
+        reason: Reason::RuntimeUnresponsive,
+        message: "cri-dockerd has not made its socket yet".to_owned(),
+        until: Some(soon(view.now)),
+    })
 }
 
 /// docker is restarted for its configuration only while this machine is no node yet: later that would hit pods.

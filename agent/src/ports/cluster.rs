@@ -148,7 +148,9 @@ fn classify_watch(what: &str, error: &watcher::Error) -> Failure {
         watcher::Error::WatchError(status) => {
             Failure::new(by_code(status.code), format!("cannot watch {what}: {}", status.message))
         }
-        other => Failure::new(Reason::ApiUnreachable, format!("cannot watch {what}: {}", chain(other))),
+        watcher::Error::NoResourceVersion => {
+            Failure::new(Reason::ApiBusy, format!("cannot watch {what}: the answer had no resourceVersion"))
+        }
     }
 }
 

@@ -114,8 +114,9 @@ impl Root {
         if real.is_dir() {
             return Ok(());
         }
-        let made = fs::DirBuilder::new().recursive(true).mode(mode).create(&real);
-        made.and_then(|()| real.parent().map_or(Ok(()), sync_dir))
+        let created = fs::DirBuilder::new().recursive(true).mode(mode).create(&real);
+        created
+            .and_then(|()| real.parent().map_or(Ok(()), sync_dir))
             .map_err(|error| failure(path, "make", &error))
     }
 

@@ -117,10 +117,10 @@ impl Systemd {
                 .build()
                 .await?;
             let of_unit = properties
-                .get_all(zbus::names::InterfaceName::try_from("org.freedesktop.systemd1.Unit")?.into())
+                .get_all(zbus::names::InterfaceName::try_from("org.freedesktop.systemd1.Unit")?)
                 .await?;
             let interface = zbus::names::InterfaceName::try_from("org.freedesktop.systemd1.Service")?;
-            let of_service = properties.get_all(interface.into()).await.unwrap_or_default();
+            let of_service = properties.get_all(interface).await.unwrap_or_default();
             Ok::<_, zbus::Error>((of_unit, of_service))
         };
         let (of_unit, of_service) =
@@ -175,9 +175,10 @@ impl Systemd {
     pub async fn start(&self, unit: &str, restart: bool) -> Result<(), Failure> {
         let run = async {
             let mut removed = self.manager.receive_job_removed().await?;
-            let job = match restart {
-                true => self.manager.restart_unit(unit, "replace").await?,
-                false => self.manager.start_unit(unit, "replace").await?,
+            let job = if restart {
+                self.manager.restart_unit(unit, "replace").await?
+            } else {
+                self.manager.start_unit(unit, "replace").await?
             };
             loop {
                 match tokio::time::timeout(RESYNC, removed.next()).await {

@@ -1,7 +1,9 @@
 //! One pass, and the loop around it.
 
+mod lock;
+mod watches;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +15,21 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::apply::{self, Hands, Outcome};
 use crate::config::Config;
-use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::{self, Facts, Program, paths, units};
 use crate::observe::{self, Attempt, Eyes, Fact, Observed, Watched, facts};
 use crate::plan::{self, Phase, Plan, Step, Verdict, View};
 use crate::ports::cluster::{self, Seen};
 use crate::ports::root::Root;
 use crate::ports::systemd::Systemd;
+pub use lock::{daemon_runs, take_lock};
+
 use crate::status::{Document, Done, Story, Subject, notify};
 
 /// First pause after a failed step, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// A step's outcome, its begin and its end.
+type Timed = (Outcome, Timestamp, Timestamp);
 
 /// What wakes the loop.
 enum Wake {
@@ -53,7 +59,7 @@ pub struct Reconciler {
     watches: BTreeMap<String, AbortHandle>,
     attempts: BTreeMap<String, Attempt>,
     busy: BTreeMap<Phase, Timestamp>,
-    work: JoinSet<(Phase, Vec<(Outcome, Timestamp, Timestamp)>)>,
+    work: JoinSet<(Phase, Vec<Timed>)>,
     background: JoinSet<()>,
     wake: mpsc::Sender<Wake>,
     woken: mpsc::Receiver<Wake>,
@@ -107,11 +113,18 @@ impl Reconciler {
         reconciler
     }
 
+    /// Whether the flags of kubelet and kube-proxy are to be asked for: only where the operator adds some.
+    fn with_flags(&self) -> (bool, bool) {
+        let config = &self.hands.config;
+        (!config.kubelet.extra_args.is_empty(), !config.proxy.component.extra_args.is_empty())
+    }
+
     fn ask_programs(&mut self) {
         let (kubelet, proxy, wake) =
             (self.facts.kubelet.clone(), self.facts.proxy.clone(), self.wake.clone());
+        let flags = self.with_flags();
         self.background.spawn(async move {
-            let asked = futures::join!(facts::ask(&kubelet), facts::ask(&proxy));
+            let asked = futures::join!(facts::ask(&kubelet, flags.0), facts::ask(&proxy, flags.1));
             // The loop is gone when this fails, and with it the need.
             let _ = wake.send(Wake::Programs(Box::new(asked))).await;
         });
@@ -145,11 +158,11 @@ impl Reconciler {
         config_changed: impl Future<Output = ()>,
     ) -> End {
         tokio::pin!(stop, config_changed);
-        let watchdog = notify::watchdog_interval().unwrap_or(Duration::from_secs(3600));
+        let watchdog = notify::watchdog_interval().unwrap_or(Duration::from_hours(1));
         loop {
             let plan = self.pass().await;
             notify::alive();
-            let pause = plan.requeue().map_or(watchdog, |at| until(at)).min(watchdog);
+            let pause = plan.requeue().map_or(watchdog, until).min(watchdog);
             tokio::select! {
                 () = &mut stop => return End::Stopped,
                 () = &mut config_changed => return End::ConfigChanged,
@@ -213,104 +226,6 @@ impl Reconciler {
         plan
     }
 
-    /// Watches exactly what the phases wait for.
-    fn follow_api(&mut self, observed: &Observed, plan: &Plan) {
-        let satisfied = |phase| plan.verdicts.get(&phase).is_some_and(Verdict::is_satisfied);
-        let config = self.hands.config.clone();
-        if satisfied(Phase::Identity) {
-            // The key's hash is in the watch's name, so that a rotated certificate gets a connection of its own.
-            let hash = observed
-                .client_certificate
-                .as_ref()
-                .ok()
-                .and_then(Option::as_ref)
-                .map(|c| c.not_before)
-                .unwrap_or(0);
-            let name = format!("node {hash}");
-            if !self.watches.contains_key(&name) {
-                self.drop_watches("node ");
-                self.watch_node(name);
-            }
-        }
-        let waiting = [
-            (Phase::Identity, desired::certificates::kubelet_client(&config), &observed.pending_client_key),
-            (Phase::ProxyIdentity, desired::certificates::proxy(&config), &observed.pending_proxy_key),
-        ];
-        for (phase, spec, key) in waiting {
-            let prefix = format!("csr {} ", spec.purpose.as_str());
-            let held = plan.verdicts.get(&phase).is_none_or(|v| matches!(v, Verdict::Held));
-            match key {
-                Ok(Some(key)) if !held && !satisfied(phase) => {
-                    let request = spec.request_name(&key.public_key_hash);
-                    self.watch_request(format!("{prefix}{request}"), request, &spec);
-                }
-                _ if satisfied(phase) => self.drop_watches(&prefix),
-                _ => {}
-            }
-        }
-    }
-
-    fn drop_watches(&mut self, prefix: &str) {
-        self.watches.retain(|name, watch| {
-            let keep = !name.starts_with(prefix);
-            if !keep {
-                watch.abort();
-            }
-            keep
-        });
-    }
-
-    fn watch_node(&mut self, name: String) {
-        let (hands, wake, node) = (self.hands.clone(), self.wake.clone(), self.subject.node.clone());
-        let task = async move {
-            let (sink, mut seen) = mpsc::channel(1);
-            let client = match apply::node_client(&hands) {
-                Ok(client) => client,
-                Err(failure) => return drop(wake.send(Wake::Node(Err(failure))).await),
-            };
-            let forward = async {
-                while let Some(seen) = seen.recv().await {
-                    if wake.send(Wake::Node(seen)).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            futures::join!(cluster::watch_one(client, node, sink), forward);
-        };
-        self.watches.insert(name, self.background.spawn(task));
-    }
-
-    fn watch_request(&mut self, name: String, request: String, spec: &CertificateSpec) {
-        // A failed watch of the first identity is begun anew: the token may have been replaced.
-        let failed = spec.purpose == Purpose::KubeletClient
-            && matches!(self.watched.requests.get(&request), Some(Err(_)));
-        let due = self.attempts.get(&name).is_none_or(|a| Timestamp::now() >= a.retry_at);
-        if self.watches.contains_key(&name) && !(failed && due) {
-            return;
-        }
-        if failed {
-            self.drop_watches(&name);
-            self.failed(&name, self.watched.requests.get(&request).and_then(|r| r.as_ref().err().cloned()));
-        }
-        let (hands, wake, purpose) = (self.hands.clone(), self.wake.clone(), spec.purpose);
-        let task = async move {
-            let (sink, mut seen) = mpsc::channel(1);
-            let client = match apply::request_client(&hands, purpose) {
-                Ok(client) => client,
-                Err(failure) => return drop(wake.send(Wake::Request(request, Err(failure))).await),
-            };
-            let forward = async {
-                while let Some(seen) = seen.recv().await {
-                    if wake.send(Wake::Request(request.clone(), seen)).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            futures::join!(cluster::watch_one(client, request.clone(), sink), forward);
-        };
-        self.watches.insert(name, self.background.spawn(task));
-    }
-
     fn start(&mut self, phase: Phase, steps: Vec<Step>, now: Timestamp) {
         if self.busy.contains_key(&phase) {
             return;
@@ -332,7 +247,7 @@ impl Reconciler {
         });
     }
 
-    fn finish(&mut self, phase: Phase, outcomes: Vec<(Outcome, Timestamp, Timestamp)>) {
+    fn finish(&mut self, phase: Phase, outcomes: Vec<Timed>) {
         self.busy.remove(&phase);
         for (outcome, from, to) in outcomes {
             match &outcome.result {
@@ -369,7 +284,7 @@ impl Reconciler {
                 }
             }
             Step::CreateNode(_) if matches!(self.watched.node, Some(Ok(Seen::Absent))) => {
-                self.watched.node = Some(Ok(Seen::NotYet))
+                self.watched.node = Some(Ok(Seen::NotYet));
             }
             _ => {}
         }
@@ -412,8 +327,9 @@ impl Reconciler {
 
     /// Looks once and tells, changing nothing: `status` with the daemon dead, `plan`, `check`.
     pub async fn look_once(&mut self) -> (Observed, Plan, Document) {
+        let flags = self.with_flags();
         (self.facts.kubelet, self.facts.proxy) =
-            futures::join!(facts::ask(&self.facts.kubelet), facts::ask(&self.facts.proxy));
+            futures::join!(facts::ask(&self.facts.kubelet, flags.0), facts::ask(&self.facts.proxy, flags.1));
         let (mut observed, desired) = self.look().await;
         self.watched.node = self.node_once(&observed).await;
         observed.watched = self.watched.clone();
@@ -444,26 +360,4 @@ fn until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now()))
         .unwrap_or(Duration::from_millis(1))
         .max(Duration::from_millis(1))
-}
-
-/// Whether the daemon runs: it holds a lock while it does.
-pub fn daemon_runs(root: &Root) -> bool {
-    let Ok(file) = std::fs::File::open(root.path(paths::lock())) else { return false };
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
-}
-
-/// Takes the lock, for as long as the file lives. `None`: another daemon holds it.
-///
-/// # Errors
-/// The file can't be made.
-pub fn take_lock(root: &Root) -> Result<Option<std::fs::File>, crate::ports::Failure> {
-    let failure = |error: std::io::Error| {
-        crate::ports::Failure::new(
-            crate::reason::Reason::FileTrouble,
-            format!("cannot lock `{}`: {error}", paths::lock().display()),
-        )
-    };
-    root.make_dir(paths::lock().parent().unwrap_or(Path::new("/run")), 0o755)?;
-    let file = std::fs::File::create(root.path(paths::lock())).map_err(failure)?;
-    Ok(rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file))
 }

@@ -1,0 +1,188 @@
+//! Properties of the planner, over arbitrary worlds: it converges, repeats itself, keeps the order, does no harm,
+//! and never panics.
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use super::{Phase, Plan, Step, Verdict, plan};
+use crate::desired::paths;
+use world::World;
+
+/// More passes than a join from nothing needs (21); a planner that goes round in circles needs more.
+const PASSES: usize = 60;
+
+fn steps(plan: &Plan) -> Vec<Step> {
+    plan.steps().cloned().collect()
+}
+
+/// Does what the plan says, and what others do of their own accord, until nothing is left to do.
+fn settle(world: &mut World) -> Plan {
+    for _ in 0..PASSES {
+        let plan = world.plan();
+        let steps = steps(&plan);
+        if steps.is_empty() && !world.others_move() {
+            return plan;
+        }
+        for step in &steps {
+            world.apply(step);
+        }
+    }
+    panic!("not settled after {PASSES} passes: {:?}", world.plan());
+}
+
+static COUNTS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+
+fn count(plan: &Plan) {
+    let mut counts = COUNTS.lock().unwrap();
+    for verdict in plan.verdicts.values() {
+        let kind = match verdict {
+            Verdict::Satisfied(_) => "verdict satisfied",
+            Verdict::Act(_) => "verdict act",
+            Verdict::Waiting { .. } => "verdict waiting",
+            Verdict::Blocked { .. } => "verdict blocked",
+            Verdict::Held => "verdict held",
+        };
+        *counts.entry(kind.to_owned()).or_default() += 1;
+    }
+    for step in plan.steps() {
+        let key = step.key();
+        let word = if key.starts_with("make key") { "make key" } else { key.split(' ').next().unwrap() };
+        *counts.entry(format!("step {word}")).or_default() += 1;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(250))]
+
+    #[test]
+    fn plan_is_total_and_a_function_of_its_inputs(world in world::any()) {
+        let first = world.plan();
+        prop_assert_eq!(first.verdicts.len(), Phase::ALL.len());
+        prop_assert_eq!(&first, &world.plan());
+        count(&first);
+    }
+
+    #[test]
+    fn no_phase_acts_or_is_judged_before_what_it_requires(world in world::any()) {
+        let plan = world.plan();
+        for (phase, verdict) in &plan.verdicts {
+            let ready = phase.requires().iter().all(|required| plan.verdicts[required].is_satisfied());
+            prop_assert_eq!(!ready, matches!(verdict, Verdict::Held), "{}", phase);
+            if let Verdict::Act(steps) = verdict {
+                prop_assert!(!steps.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_mendable_world_becomes_ready_and_then_nothing_is_done(world in world::mendable()) {
+        let mut world = world;
+        let last = settle(&mut world);
+        prop_assert!(last.is_ready(), "{:#?}", last.verdicts);
+        prop_assert!(steps(&world.plan()).is_empty());
+    }
+
+    #[test]
+    fn no_new_key_while_a_usable_certificate_exists_and_no_restart_without_a_change(world in world::any()) {
+        let plan = world.plan();
+        let usable = plan.verdicts[&Phase::Identity].is_satisfied();
+        for step in plan.steps() {
+            match step {
+                Step::MakeKey(path) if path == paths::pending_client_key() => prop_assert!(!usable),
+                Step::RestartUnit { unit, .. } => prop_assert!(world.newest_input(unit) > world.started(unit)),
+                Step::RemoveFile(path) => prop_assert!(path.starts_with("/var/lib/kn-agent")),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn the_generated_worlds_meet_every_verdict_and_step() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for _ in 0..150 {
+        let world = world::any().new_tree(&mut runner).unwrap().current();
+        count(&world.plan());
+        let mut world = world::mendable().new_tree(&mut runner).unwrap().current();
+        for _ in 0..12 {
+            let plan = world.plan();
+            count(&plan);
+            plan.steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
+            world.others_move();
+        }
+    }
+    let counts = COUNTS.lock().unwrap();
+    for what in ["verdict", "step"] {
+        let of_kind: Vec<_> = counts.iter().filter(|(name, _)| name.starts_with(what)).collect();
+        let total: u32 = of_kind.iter().map(|(_, n)| **n).sum();
+        for (name, n) in &of_kind {
+            let percent = f64::from(**n) * 100.0 / f64::from(total);
+            println!("{percent:5.1} % {name}");
+        }
+    }
+    for step in
+        ["write", "make", "enable", "reload", "start", "restart", "make key", "submit", "install", "create"]
+    {
+        assert!(counts.contains_key(&format!("step {step}")), "no world needed `{step}`");
+    }
+}
+
+#[test]
+fn requirements_come_before_what_requires_them() {
+    for phase in Phase::ALL {
+        for required in phase.requires() {
+            assert!(required < &phase, "{phase} requires {required}, which is decided later");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_was_ready_and_is_gone_is_not_made_again() {
+    let mut world = World::fresh();
+    settle(&mut world);
+    world.delete_node();
+    let verdicts = world.plan().verdicts;
+    let Verdict::Blocked { reason, .. } = &verdicts[&Phase::Registered] else { panic!("{verdicts:?}") };
+    assert_eq!(*reason, crate::reason::Reason::NodeDeleted);
+    // The control: without the note that it was Ready it is made.
+    world.forget(paths::joined());
+    assert!(matches!(world.plan().verdicts[&Phase::Registered], Verdict::Act(_)));
+}
+
+#[test]
+fn the_shim_of_docker_waits_for_the_bridge_configuration() {
+    let mut world = World::fresh();
+    for _ in 0..PASSES {
+        let plan = world.plan();
+        let started = plan
+            .steps()
+            .any(|s| matches!(s, Step::StartUnit(unit) if *unit == crate::desired::units::CRI_DOCKERD));
+        assert!(!started || world.has_bridge_conf());
+        plan.steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
+        world.others_move();
+    }
+    assert!(world.has_bridge_conf() && world.plan().is_ready());
+}
+
+#[test]
+fn a_certificate_for_another_key_or_name_or_from_another_ca_is_not_installed() {
+    for wrong in
+        [world::Issued::OtherKey, world::Issued::OtherName, world::Issued::OtherCa, world::Issued::Garbage]
+    {
+        let mut world = World::fresh();
+        world.issue_as(wrong);
+        let last = settle(&mut world);
+        let Verdict::Blocked { reason, .. } = &last.verdicts[&Phase::Identity] else {
+            panic!("{wrong:?}: {last:?}")
+        };
+        assert_eq!(*reason, crate::reason::Reason::CertificateRejected, "{wrong:?}");
+    }
+    let mut world = World::fresh();
+    world.issue_as(world::Issued::Right);
+    assert!(settle(&mut world).is_ready());
+}

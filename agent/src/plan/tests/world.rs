@@ -1,0 +1,462 @@
+//! A model of a node and its cluster: what steps change, and what others do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
+};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSpec, NodeStatus};
+use proptest::prelude::*;
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+
+use super::{Plan, Step, plan};
+use crate::config::{Config, fragment::Fragment, validate};
+use crate::desired::certificates::Purpose;
+use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
+use crate::observe::certificates::{self, PendingKey};
+use crate::observe::{Observed, Watched, runtime::Docker};
+use crate::plan::View;
+use crate::ports::cluster::Seen;
+use crate::ports::root::FileOnDisk;
+use crate::ports::systemd::UnitState;
+use crate::ports::{Failure, keys};
+use crate::reason::Reason;
+
+/// How the signer of the model behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Issued {
+    Right,
+    OtherKey,
+    OtherName,
+    OtherCa,
+    Garbage,
+}
+
+struct Fixture {
+    ca: String,
+    key_hash: String,
+    certificates: BTreeMap<&'static str, String>,
+}
+
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
+    let authority = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        (params.self_signed(&key).unwrap().pem(), Issuer::new(params, key))
+    };
+    let (ca, issuer) = authority("kubernetes");
+    let (_, other) = authority("kubernetes");
+    let (key, other_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let leaf = |name: &str, group: Option<&str>, key: &KeyPair, issuer: &Issuer<'_, KeyPair>| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(group) = group {
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.signed_by(key, issuer).unwrap().pem()
+    };
+    let nodes = Some("system:nodes");
+    Fixture {
+        ca,
+        key_hash: keys::public_key_hash(&key.serialize_pem().into()).unwrap(),
+        certificates: [
+            ("right", leaf("system:node:n1", nodes, &key, &issuer)),
+            ("proxy", leaf("system:kube-proxy", None, &key, &issuer)),
+            ("other key", leaf("system:node:n1", nodes, &other_key, &issuer)),
+            ("other name", leaf("system:node:n2", nodes, &key, &issuer)),
+            ("other ca", leaf("system:node:n1", nodes, &key, &other)),
+        ]
+        .into(),
+    }
+});
+
+/// Everything the planner sees, and what the model remembers beside it.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    config: Config,
+    observed: Observed,
+    issued: Issued,
+    now: Timestamp,
+}
+
+fn config() -> Config {
+    let text = format!(
+        "cluster:\n  server: https://10.0.0.1:6443\n  ca: {{data: {:?}}}\nidentity: {{token: {{value: abcdef.0123456789abcdef}}}}\n\
+         node: {{name: n1}}\nnetwork: {{plugin: bridge}}\n",
+        FIXTURE.ca
+    );
+    let fragment: Fragment = serde_saphyr::from_str(&text).unwrap();
+    validate::validate(&fragment, "ignored").unwrap()
+}
+
+fn program(path: &str) -> Program {
+    Program {
+        path: Some(path.into()),
+        version: Some("v1.36.3".parse().unwrap()),
+        error: None,
+        flags: Vec::new(),
+    }
+}
+
+impl World {
+    /// A machine with everything installed and nothing done.
+    pub(super) fn fresh() -> Self {
+        let facts = Facts {
+            kubelet: program("/usr/bin/kubelet"),
+            proxy: program("/usr/bin/kube-proxy"),
+            cri_dockerd: Some("/usr/bin/cri-dockerd".into()),
+            cgroup_v2: true,
+            daemon_json: DaemonJson::Keys(serde_json::Map::new()),
+            resolv_conf: "/etc/resolv.conf".into(),
+            route_address: Some("10.0.0.2".parse().unwrap()),
+            cni_bin_dir: Some("/opt/cni/bin".into()),
+        };
+        let unit = |name: &&'static str| {
+            let known = matches!(*name, units::DOCKER | units::SYSCTL | units::MODULES);
+            let load = if known { "loaded" } else { "not-found" };
+            let state =
+                UnitState { load: load.to_owned(), active: "inactive".to_owned(), ..UnitState::default() };
+            (*name, Ok(state))
+        };
+        let observed = Observed {
+            facts,
+            configured_ca: Ok(FIXTURE.ca.clone().into_bytes()),
+            files: BTreeMap::new(),
+            sysctls: desired::files::SYSCTLS.iter().map(|&(name, _)| (name, Some("0".to_owned()))).collect(),
+            units: units::ALL.iter().map(unit).collect(),
+            client_certificate: Ok(None),
+            proxy_certificate: Ok(None),
+            serving_certificate: Ok(None),
+            pending_client_key: Ok(None),
+            pending_proxy_key: Ok(None),
+            docker: Docker::default(),
+            cni_confs: Ok(Vec::new()),
+            missing_cni_plugins: Vec::new(),
+            kubelet_health: Err("not active".to_owned()),
+            proxy_health: Err("not active".to_owned()),
+            watched: Watched::default(),
+            attempts: BTreeMap::new(),
+        };
+        Self { config: config(), observed, issued: Issued::Right, now: Timestamp::now() }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        let desired = desired::desired(&self.config, &self.observed.facts);
+        plan(View {
+            config: &self.config,
+            desired: desired.as_ref(),
+            observed: &self.observed,
+            now: self.now,
+        })
+    }
+
+    fn tick(&mut self) -> i64 {
+        self.now = self.now.saturating_add(jiff::SignedDuration::from_millis(10)).unwrap();
+        self.now.as_microsecond()
+    }
+
+    fn unit(&mut self, name: &str) -> Option<&mut UnitState> {
+        self.observed.units.get_mut(name)?.as_mut().ok()
+    }
+
+    /// Does a step as systemd, the file system and the API server would.
+    pub(super) fn apply(&mut self, step: &Step) {
+        let at = self.tick();
+        match step {
+            Step::WriteFile(file) => {
+                let found = FileOnDisk { content: file.content.clone(), mode: file.mode, mtime_usec: at };
+                self.written(&file.path, found);
+            }
+            Step::MakeDirectory { .. } => {}
+            Step::RemoveFile(path) => self.forget(path),
+            Step::EnableUnits(names) => names.iter().for_each(|name| {
+                if let Some(state) = self.unit(name) {
+                    "enabled".clone_into(&mut state.enabled);
+                }
+            }),
+            Step::ReloadSystemd => self.reload(),
+            Step::StartUnit(name) | Step::RestartUnit { unit: name, .. } => self.start(name, at),
+            Step::MakeKey(path) => {
+                let key = Ok(Some(PendingKey { public_key_hash: FIXTURE.key_hash.clone() }));
+                if path == paths::pending_client_key() {
+                    self.observed.pending_client_key = key;
+                } else {
+                    self.observed.pending_proxy_key = key;
+                }
+            }
+            Step::SubmitRequest { name, .. } => {
+                let request = CertificateSigningRequest::default();
+                self.observed.watched.requests.insert(name.clone(), Ok(Seen::Present(Box::new(request))));
+            }
+            Step::InstallCertificate { certificate, pem, .. } => {
+                let mut parsed = certificates::parse(pem).unwrap();
+                parsed.key_fits = true;
+                match certificate.purpose {
+                    Purpose::KubeletClient => {
+                        self.observed.client_certificate = Ok(Some(parsed));
+                        self.observed.watched.node.get_or_insert(Ok(Seen::Absent));
+                    }
+                    Purpose::KubeProxy => self.observed.proxy_certificate = Ok(Some(parsed)),
+                }
+            }
+            Step::CreateNode(node) => self.observed.watched.node = Some(Ok(Seen::Present(node.clone()))),
+        }
+    }
+
+    fn written(&mut self, path: &Path, found: FileOnDisk) {
+        if path == paths::daemon_json() {
+            self.observed.facts.daemon_json =
+                DaemonJson::Keys(serde_json::from_slice(&found.content).unwrap());
+        }
+        if path == cni::bridge_path(&self.config) {
+            self.observed.cni_confs = Ok(vec!["10-kn-agent-bridge.conflist".to_owned()]);
+        }
+        if let Some(name) =
+            path.strip_prefix(paths::units()).ok().and_then(|name| name.to_str().map(str::to_owned))
+            && let Some(state) = self.unit(&name)
+        {
+            state.needs_reload = true;
+        }
+        self.observed.files.insert(path.to_owned(), Ok(Some(found)));
+    }
+
+    fn reload(&mut self) {
+        for (name, state) in &mut self.observed.units {
+            let Ok(state) = state else { continue };
+            state.needs_reload = false;
+            let has_file = matches!(self.observed.files.get(&paths::units().join(name)), Some(Ok(Some(_))));
+            if has_file && state.load == "not-found" {
+                "loaded".clone_into(&mut state.load);
+            }
+        }
+    }
+
+    fn start(&mut self, name: &str, at: i64) {
+        match name {
+            units::SYSCTL => {
+                for (name, wanted) in desired::files::SYSCTLS {
+                    self.observed.sysctls.insert(name, Some((*wanted).to_owned()));
+                }
+                return;
+            }
+            units::MODULES => {
+                self.observed
+                    .sysctls
+                    .values_mut()
+                    .for_each(|value| *value = value.take().or(Some("0".to_owned())));
+                return;
+            }
+            units::DOCKER => {
+                let driver = if self.observed.facts.cgroup_v2 { "systemd" } else { "cgroupfs" };
+                self.observed.docker.cgroup_driver = Ok(driver.to_owned());
+                self.observed.docker.has_sandbox_image = true;
+            }
+            units::CRI_DOCKERD => self.observed.docker.has_cri_socket = true,
+            units::KUBELET => self.observed.kubelet_health = Ok(()),
+            _ => self.observed.proxy_health = Ok(()),
+        }
+        if let Some(state) = self.unit(name) {
+            "active".clone_into(&mut state.active);
+            state.active_since_usec = u64::try_from(at).unwrap();
+        }
+    }
+
+    /// What approver, signer, controller-manager and kubelet do of their own accord; whether any of them did.
+    pub(super) fn others_move(&mut self) -> bool {
+        self.tick();
+        let issued = self.issued;
+        let mut moved = false;
+        for (name, request) in &mut self.observed.watched.requests {
+            let Ok(Seen::Present(request)) = request else { continue };
+            if request.status.is_none() {
+                request.status = Some(CertificateSigningRequestStatus {
+                    conditions: Some(vec![CertificateSigningRequestCondition {
+                        type_: "Approved".to_owned(),
+                        status: "True".to_owned(),
+                        ..Default::default()
+                    }]),
+                    certificate: Some(ByteString(pem_for(name, issued).into_bytes())),
+                });
+                moved = true;
+            }
+        }
+        let kubelet = self.observed.kubelet_health.is_ok();
+        if let Some(Ok(Seen::Present(node))) = &mut self.observed.watched.node {
+            let spec = node.spec.get_or_insert_with(NodeSpec::default);
+            if spec.pod_cidr.is_none() {
+                spec.pod_cidr = Some("10.244.0.0/24".to_owned());
+                moved = true;
+            }
+            let status = node.status.get_or_insert_with(NodeStatus::default);
+            if kubelet && status.conditions.is_none() {
+                let ready = NodeCondition {
+                    type_: "Ready".to_owned(),
+                    status: "True".to_owned(),
+                    ..Default::default()
+                };
+                status.conditions = Some(vec![ready]);
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    pub(super) fn issue_as(&mut self, issued: Issued) {
+        self.issued = issued;
+    }
+
+    pub(super) fn delete_node(&mut self) {
+        self.observed.watched.node = Some(Ok(Seen::Absent));
+    }
+
+    pub(super) fn forget(&mut self, path: &Path) {
+        if path == paths::pending_client_key() {
+            self.observed.pending_client_key = Ok(None);
+        } else if path == paths::pending_proxy_key() {
+            self.observed.pending_proxy_key = Ok(None);
+        }
+        self.observed.files.remove(path);
+    }
+
+    pub(super) fn has_bridge_conf(&self) -> bool {
+        self.observed.files.contains_key(&cni::bridge_path(&self.config))
+    }
+
+    pub(super) fn started(&self, unit: &str) -> i64 {
+        let state = self.observed.units.get(unit).and_then(|state| state.as_ref().ok());
+        state.map_or(0, |state| i64::try_from(state.active_since_usec).unwrap())
+    }
+
+    /// The newest of the files the unit reads, by what the paths say.
+    pub(super) fn newest_input(&self, unit: &str) -> i64 {
+        let of_unit = |path: &PathBuf| {
+            let name = path.to_string_lossy();
+            name.contains(unit.trim_end_matches(".service"))
+                || (unit == units::DOCKER && path == paths::daemon_json())
+        };
+        let mtime =
+            |file: &Result<Option<FileOnDisk>, Failure>| Some(file.as_ref().ok()?.as_ref()?.mtime_usec);
+        self.observed
+            .files
+            .iter()
+            .filter(|(path, _)| of_unit(path))
+            .filter_map(|(_, file)| mtime(file))
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+fn pem_for(request: &str, issued: Issued) -> String {
+    let name = match issued {
+        _ if request.starts_with("kn-proxy-") => "proxy",
+        Issued::Right => "right",
+        Issued::OtherKey => "other key",
+        Issued::OtherName => "other name",
+        Issued::OtherCa => "other ca",
+        Issued::Garbage => {
+            return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned();
+        }
+    };
+    FIXTURE.certificates[name].clone()
+}
+
+/// Worlds that were left at any point of a join, with things lost, changed and stopped since.
+pub(super) fn mendable() -> impl Strategy<Value = World> {
+    (
+        0..25_usize,
+        prop::collection::vec(0..40_usize, 0..6),
+        prop::collection::vec(0..6_usize, 0..3),
+        proptest::bool::ANY,
+    )
+        .prop_map(|(passes, lost, stopped, changed)| {
+            let mut world = World::fresh();
+            for _ in 0..passes {
+                world.plan().steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
+                world.others_move();
+            }
+            for index in lost {
+                // Where the note of the join is lost with the Node there, nothing is lost.
+                let path = world.observed.files.keys().nth(index).cloned();
+                if let Some(path) = path.filter(|path| path != paths::daemon_json()) {
+                    world.observed.files.remove(&path);
+                }
+            }
+            for index in stopped {
+                if let Some(state) = world.unit(units::ALL[index]) {
+                    "inactive".clone_into(&mut state.active);
+                }
+            }
+            if changed {
+                let at = world.tick();
+                if let Some(Ok(Some(file))) = world.observed.files.get_mut(paths::kubelet_config()) {
+                    *file = FileOnDisk { content: b"edited".to_vec(), mode: 0o644, mtime_usec: at };
+                }
+            }
+            world
+        })
+}
+
+/// Any world at all: what is mendable, and facts unknown, refused, contradictory.
+pub(super) fn any() -> impl Strategy<Value = World> {
+    let trouble = prop::collection::vec((0..14_u8, 0..6_usize), 0..4);
+    (mendable(), trouble).prop_map(|(mut world, troubles)| {
+        for (kind, index) in troubles {
+            spoil(&mut world, kind, index);
+        }
+        world
+    })
+}
+
+fn spoil(world: &mut World, kind: u8, index: usize) {
+    let failure = Failure::new(Reason::ALL[index * 5 % Reason::ALL.len()], "spoiled");
+    let observed = &mut world.observed;
+    let unit = units::ALL[index];
+    match kind {
+        0 => {
+            observed.units.insert(unit, Err(failure));
+        }
+        1 => {
+            observed.units.insert(unit, Ok(UnitState { load: "masked".to_owned(), ..UnitState::default() }));
+        }
+        2 => {
+            observed.units.insert(
+                unit,
+                Ok(UnitState {
+                    load: "loaded".to_owned(),
+                    active: "failed".to_owned(),
+                    ..UnitState::default()
+                }),
+            );
+        }
+        3 => {
+            observed.units.insert(
+                unit,
+                Ok(UnitState {
+                    load: "loaded".to_owned(),
+                    active: "activating".to_owned(),
+                    sub: "auto-restart".to_owned(),
+                    restarts: 9,
+                    ..UnitState::default()
+                }),
+            );
+        }
+        4 => observed.watched.node = Some(Err(failure)),
+        5 => observed.watched.node = Some(Ok(Seen::Present(Box::new(Node::default())))),
+        6 => observed.client_certificate = Err(failure),
+        7 => observed.configured_ca = Err(failure),
+        8 => observed.facts.kubelet = Program::default(),
+        9 => observed.facts.kubelet.version = "v1.20.2".parse().ok(),
+        10 => observed.docker.cgroup_driver = Ok("cgroupfs".to_owned()),
+        11 => observed.cni_confs = Ok(vec!["00-other.conf".to_owned()]),
+        12 => observed.watched.requests.values_mut().for_each(|request| *request = Err(failure.clone())),
+        _ => observed.sysctls.values_mut().for_each(|value| *value = None),
+    }
+}
