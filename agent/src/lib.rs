@@ -21,6 +21,7 @@ pub mod plan;
 pub mod apply;
 pub mod status;
 
+pub mod cluster;
 pub mod reconcile;
 
 pub mod cli;

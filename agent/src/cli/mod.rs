@@ -1,9 +1,12 @@
 //! The command line: one file a command.
 
 mod agent;
+pub mod approver;
+pub mod cluster;
 mod configuration;
 mod look;
 mod status;
+pub mod token;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -43,6 +46,12 @@ enum Command {
     Logs(look::LogsArgs),
     /// The configuration: shown, checked, described
     Config(configuration::Args),
+    /// The cluster's side of joining (with an admin kubeconfig)
+    Cluster(cluster::Args),
+    /// Tokens for joining (with an admin kubeconfig)
+    Token(token::Args),
+    /// Approves signing requests that pass strict checks (with an admin kubeconfig, or its own)
+    Approver(approver::Args),
 }
 
 /// What went wrong, and the exit code that says so.
@@ -55,6 +64,12 @@ pub(crate) struct Error {
 impl Error {
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self { message: message.into(), code }
+    }
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(1, format!("{error:#}"))
     }
 }
 
@@ -84,6 +99,9 @@ impl Cli {
             Command::Check => look::check(&sources, out).await,
             Command::Logs(args) => look::logs(&args),
             Command::Config(args) => configuration::run(&args, &sources, out),
+            Command::Cluster(args) => Box::pin(cluster::run(&args, out)).await.map_err(Error::from),
+            Command::Token(args) => Box::pin(token::run(&args, out)).await.map_err(Error::from),
+            Command::Approver(args) => Box::pin(approver::run(&args, out)).await.map_err(Error::from),
         };
         match result {
             Ok(code) => code,

@@ -122,7 +122,8 @@ fn the_generated_worlds_meet_every_verdict_and_step() {
         let total: u32 = of_kind.iter().map(|(_, n)| **n).sum();
         for (name, n) in &of_kind {
             let percent = f64::from(**n) * 100.0 / f64::from(total);
-            println!("{percent:5.1} % {name}");
+            use std::io::Write;
+            writeln!(std::io::stdout(), "{percent:5.1} % {name}").unwrap();
         }
     }
     for step in

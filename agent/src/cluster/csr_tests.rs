@@ -1,0 +1,167 @@
+//! Requests made by rcgen, as a node would make them and as it must not.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, SanType,
+};
+
+use super::*;
+
+/// A request for `names` in the subject and `sans`, changed by `change`, signed with a key of its own.
+pub(crate) fn request_with(
+    names: &[(DnType, &str)],
+    sans: &[SanType],
+    key: &KeyPair,
+    change: impl FnOnce(&mut CertificateParams),
+) -> String {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    for (kind, value) in names {
+        params.distinguished_name.push(kind.clone(), *value);
+    }
+    params.subject_alt_names = sans.to_vec();
+    change(&mut params);
+    params.serialize_request(key).unwrap().pem().unwrap()
+}
+
+fn plain(change: impl FnOnce(&mut CertificateParams)) -> String {
+    let names = [(DnType::CommonName, "system:node:n1"), (DnType::OrganizationName, "system:nodes")];
+    request_with(&names, &[], &KeyPair::generate().unwrap(), change)
+}
+
+#[test]
+fn request_is_read_as_it_was_written() {
+    let names = [(DnType::CommonName, "system:node:n1"), (DnType::OrganizationName, "system:nodes")];
+    let sans = [
+        SanType::DnsName("n1".try_into().unwrap()),
+        SanType::IpAddress("10.0.0.1".parse().unwrap()),
+        SanType::IpAddress("fd00::1".parse().unwrap()),
+    ];
+    let read = parse(request_with(&names, &sans, &KeyPair::generate().unwrap(), |_| {}).as_bytes()).unwrap();
+    assert_eq!(
+        read,
+        Request {
+            common_names: vec!["system:node:n1".to_owned()],
+            organizations: vec!["system:nodes".to_owned()],
+            other_subject: false,
+            dns_names: vec!["n1".to_owned()],
+            addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+            other_names: false,
+        }
+    );
+}
+
+#[test]
+fn names_of_other_kinds_and_other_subjects_are_noticed() {
+    let sans =
+        [SanType::Rfc822Name("a@b.c".try_into().unwrap()), SanType::URI("spiffe://a/b".try_into().unwrap())];
+    for san in sans {
+        assert!(parse(plain(|p| p.subject_alt_names = vec![san]).as_bytes()).unwrap().other_names);
+    }
+    let pem = plain(|p| p.distinguished_name.push(DnType::OrganizationalUnitName, "x"));
+    assert!(parse(pem.as_bytes()).unwrap().other_subject);
+}
+
+#[test]
+fn usual_keys_pass_and_weak_ones_do_not() {
+    let names = [(DnType::CommonName, "a")];
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256]
+    {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        parse(request_with(&names, &[], &key, |_| {}).as_bytes()).unwrap();
+    }
+    for algorithm in [&rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P521_SHA512] {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        parse(request_with(&names, &[], &key, |_| {}).as_bytes()).unwrap_err();
+    }
+}
+
+#[test]
+fn what_no_node_asks_for_is_refused() {
+    let cases: [(&str, String, &str); 4] = [
+        (
+            "authority",
+            plain(|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+            "certificate authority",
+        ),
+        (
+            "unknown extension",
+            plain(|p| p.custom_extensions = vec![custom(&[1, 2, 3, 4])]),
+            "extension 1.2.3.4",
+        ),
+        ("two blocks", plain(|_| {}).repeat(2), "exactly one PEM block"),
+        (
+            "another block",
+            plain(|_| {}).replace("CERTIFICATE REQUEST", "CERTIFICATE"),
+            "exactly one PEM block",
+        ),
+    ];
+    for (name, pem, expected) in cases {
+        let Malformed(why) = parse(pem.as_bytes()).unwrap_err();
+        assert!(why.contains(expected), "{name}: {why}");
+    }
+    parse(plain(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]).as_bytes()).unwrap();
+}
+
+fn custom(oid: &[u64]) -> CustomExtension {
+    CustomExtension::from_oid_content(oid, vec![5, 0])
+}
+
+#[test]
+fn signature_of_another_key_is_refused() {
+    let der = only_block(plain(|_| {}).as_bytes()).unwrap();
+    let mut other = der.clone();
+    // A byte of the subject, still a letter.
+    let place = der.windows(2).position(|w| w == b"n1").unwrap();
+    other[place + 1] = b'2';
+    assert!(parse(&as_pem(&der)).is_ok());
+    assert!(parse(&as_pem(&other)).unwrap_err().0.contains("signature"));
+}
+
+#[test]
+fn subject_that_the_parser_leaves_unread_is_refused() {
+    // CN=abc, then an RDN that holds no attribute: x509-parser stops there without a word.
+    let readable = [0x31, 0x0c, 0x30, 0x0a, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x03, b'a', b'b', b'c'];
+    let unreadable = [0x31, 0x02, 0x05, 0x00];
+    let name = |parts: &[&[u8]]| {
+        let content = parts.concat();
+        [&[0x30, u8::try_from(content.len()).unwrap()], content.as_slice()].concat()
+    };
+    let good = name(&[&readable]);
+    let bad = name(&[&readable, &unreadable]);
+    assert!(read_whole(&X509Name::from_der(&good).unwrap().1));
+    let (_, subject) = X509Name::from_der(&bad).unwrap();
+    assert_eq!(subject.iter_rdn().count(), 1);
+    assert!(!read_whole(&subject));
+}
+
+fn as_pem(der: &[u8]) -> Vec<u8> {
+    let Ok(serde_json::Value::String(base64)) = serde_json::to_value(k8s_openapi::ByteString(der.to_vec()))
+    else {
+        unreachable!("a ByteString is a string")
+    };
+    format!("-----BEGIN CERTIFICATE REQUEST-----\n{base64}\n-----END CERTIFICATE REQUEST-----\n").into_bytes()
+}
+
+proptest::proptest! {
+    /// A request with bytes changed, cut or added never panics the parser, and never passes with another content.
+    #[test]
+    fn damaged_requests_are_refused(place in 0_usize..400, byte in proptest::num::u8::ANY, cut in 0_usize..400) {
+        let der = only_block(plain(|_| {}).as_bytes()).unwrap();
+        let mut damaged = der.clone();
+        let place = place % damaged.len();
+        damaged[place] = byte;
+        // The parser does not mind every byte, but then it reads the same.
+        if let Ok(read) = parse(&as_pem(&damaged)) {
+            proptest::prop_assert_eq!(read, parse(&as_pem(&der)).unwrap());
+        }
+        damaged.truncate(cut % der.len());
+        proptest::prop_assert!(parse(&as_pem(&damaged)).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+        let _ = parse(&bytes);
+        let _ = parse(&as_pem(&bytes));
+    }
+}
