@@ -272,7 +272,7 @@ impl ControlPlane {
             format!("--tls-cert-file={}", file("kube-apiserver.crt")),
             format!("--tls-private-key-file={}", file("kube-apiserver.key")),
             format!("--client-ca-file={}", file("ca.crt")),
-            format!("--service-account-key-file={}", file("sa.key")),
+            format!("--service-account-key-file={}", file("sa.pub")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-cluster-ip-range={}", Self::SERVICE_CIDR),

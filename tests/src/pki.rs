@@ -30,7 +30,8 @@ pub struct Identity {
 }
 
 impl Pki {
-    /// Makes an authority: `ca.crt`, `ca.key`, and the key that signs service account tokens, `sa.key`.
+    /// Makes an authority: `ca.crt`, `ca.key`, and the pair that signs service account
+    /// tokens, `sa.key` and `sa.pub`.
     pub(crate) fn create(directory: PathBuf) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "kn-agent lab");
@@ -41,7 +42,9 @@ impl Pki {
         let certificate = params.self_signed(&key)?;
         fs::write(directory.join("ca.crt"), certificate.pem())?;
         write_secret(&directory.join("ca.key"), &key.serialize_pem())?;
-        write_secret(&directory.join("sa.key"), &KeyPair::generate()?.serialize_pem())?;
+        let tokens = KeyPair::generate()?;
+        write_secret(&directory.join("sa.key"), &tokens.serialize_pem())?;
+        fs::write(directory.join("sa.pub"), tokens.public_key_pem())?;
         Ok(Self { issuer: Issuer::new(params, key), directory })
     }
 

@@ -1,0 +1,224 @@
+//! From "package installed" to Ready on real parts, and what must hold on the way and after.
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+
+mod scenario;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use scenario::{NODE, Scenario};
+
+const JOIN: Duration = Duration::from_secs(60);
+
+/// What a machine holds of ours before it is configured: nothing.
+const OURS: &[&str] = &[
+    "/etc/systemd/system/kubelet.service",
+    "/etc/systemd/system/kube-proxy.service",
+    "/etc/systemd/system/cri-docker.service",
+    "/etc/kubernetes",
+    "/var/lib/kubelet",
+    "/etc/cni/net.d/10-kn-agent-bridge.conflist",
+    "/etc/sysctl.d/95-kn-agent.conf",
+];
+
+fn present(scenario: &Scenario) -> Result<Vec<&'static str>> {
+    let is_there =
+        |path: &&&str| scenario.node.try_exec(&["test", "-e", path]).is_ok_and(|o| o.status.success());
+    Ok(OURS.iter().filter(is_there).copied().collect())
+}
+
+#[test]
+fn a_fresh_machine_becomes_a_ready_node_and_stays_untouched_after() -> Result<()> {
+    let scenario = Scenario::start("join")?;
+    let node = &scenario.node;
+    ensure!(present(&scenario)?.is_empty(), "not fresh: {:?}", present(&scenario)?);
+    ensure!(scenario.unit("docker.service", "ActiveState")? != "active");
+    let status = node.try_exec(&["kn-agent", "status"])?;
+    ensure!(status.status.code() == Some(2) && status.stderr.contains("not configured"), "{status:?}");
+    ensure!(scenario.unit("kn-agent.service", "ActiveState")? == "inactive");
+    ensure!(scenario.unit("kn-agent.path", "ActiveState")? == "active");
+
+    scenario.configure(&scenario.fresh_config()?)?;
+    let status = scenario.wait_ready(JOIN)?;
+    let outside = scenario.control_plane.kubectl()?.node_condition(NODE, "Ready")?;
+    ensure!(outside.as_deref() == Some("True"), "from outside: {outside:?}");
+    // The control of the first check: the same search finds all of it now.
+    ensure!(present(&scenario)?.len() == OURS.len(), "only {:?}", present(&scenario)?);
+    ensure!(
+        status["timeline"].as_array().is_some_and(|t| t.iter().any(|d| d["what"] == "start kubelet.service"))
+    );
+
+    files_have_their_modes(&scenario)?;
+    few_and_scoped_requests(&scenario)?;
+    the_daemon_is_small_and_boxed_in(&scenario)?;
+    a_second_run_changes_nothing(&scenario)
+}
+
+fn files_have_their_modes(scenario: &Scenario) -> Result<()> {
+    for (path, mode) in [
+        ("/etc/kubernetes/pki/ca.crt", "644"),
+        ("/etc/kubernetes/kubelet.kubeconfig", "600"),
+        ("/etc/kubernetes/kube-proxy.kubeconfig", "600"),
+        ("/etc/kubernetes/kubelet.yaml", "600"),
+        ("/etc/systemd/system/kubelet.service", "600"),
+        ("/var/lib/kube-proxy/pki/kube-proxy-client.pem", "600"),
+        ("/var/lib/kn-agent", "700"),
+        ("/run/kn-agent/status.json", "644"),
+    ] {
+        let found = scenario.node.exec(&["stat", "-L", "-c", "%a", path])?;
+        ensure!(found.trim() == mode, "{path} has mode {}, expected {mode}", found.trim());
+    }
+    let link = scenario.node.exec(&["readlink", "/var/lib/kubelet/pki/kubelet-client-current.pem"])?;
+    ensure!(link.starts_with("kubelet-client-"), "{link}");
+    let left = scenario.node.exec(&[
+        "find",
+        "/etc",
+        "/var/lib/kubelet/pki",
+        "/var/lib/kn-agent",
+        "/run/kn-agent",
+        "-name",
+        "*.kn-agent-new",
+    ])?;
+    ensure!(left.is_empty(), "temporary files are left: {left}");
+    Ok(())
+}
+
+fn few_and_scoped_requests(scenario: &Scenario) -> Result<()> {
+    let requests = scenario.requests_of_agent()?;
+    ensure!(requests.len() <= 15, "{} requests: {requests:#?}", requests.len());
+    for (_, verb, uri) in &requests {
+        let scoped =
+            !matches!(verb.as_str(), "list" | "watch") || uri.contains("fieldSelector=metadata.name");
+        ensure!(scoped, "{verb} {uri} is not scoped to one object");
+    }
+    let kubectl = scenario.control_plane.kubectl()?;
+    let names = kubectl.run(&["get", "csr", "-o", "name"])?;
+    for purpose in ["kn-kubelet-", "kn-proxy-"] {
+        let count = names.lines().filter(|name| name.contains(purpose)).count();
+        ensure!(count == 1, "{count} requests {purpose}: {names}");
+    }
+    Ok(())
+}
+
+fn the_daemon_is_small_and_boxed_in(scenario: &Scenario) -> Result<()> {
+    let pid = scenario.unit("kn-agent.service", "MainPID")?;
+    let status = scenario.node.exec(&["cat", &format!("/proc/{pid}/status")])?;
+    let field =
+        |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    let rss: u32 = field("VmRSS:").trim_end_matches(" kB").parse()?;
+    ensure!(rss <= 15 * 1024, "{rss} KiB resident");
+    ensure!(field("CapBnd:").trim_start_matches('0').is_empty(), "capabilities: {}", field("CapBnd:"));
+    let score = scenario.node.try_exec(&[
+        "systemd-analyze",
+        "security",
+        "--no-pager",
+        "--threshold=20",
+        "kn-agent.service",
+    ])?;
+    ensure!(score.status.success(), "{}", score.stdout.lines().last().unwrap_or_default());
+    // The control: a unit without a sandbox does not pass.
+    let control = scenario.node.try_exec(&[
+        "systemd-analyze",
+        "security",
+        "--no-pager",
+        "--threshold=20",
+        "kubelet.service",
+    ])?;
+    ensure!(!control.status.success(), "the threshold refuses nothing");
+    Ok(())
+}
+
+fn a_second_run_changes_nothing(scenario: &Scenario) -> Result<()> {
+    const SNAPSHOT: &str =
+        "find /etc /var/lib/kn-agent /var/lib/kube-proxy -type f -printf '%p %T@ %i\\n' | sort";
+    let before = scenario.node.sh(SNAPSHOT, &[])?;
+    let started = |unit: &str| scenario.unit(unit, "ActiveEnterTimestampMonotonic");
+    let units = ["docker.service", "cri-docker.service", "kubelet.service", "kube-proxy.service"];
+    let times: Vec<String> = units.iter().map(|unit| started(unit)).collect::<Result<_>>()?;
+    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing to do"));
+    scenario.node.exec(&["systemctl", "restart", "kn-agent"])?;
+    scenario.wait_ready(JOIN)?;
+    ensure!(scenario.node.sh(SNAPSHOT, &[])? == before, "files were written");
+    let after: Vec<String> = units.iter().map(|unit| started(unit)).collect::<Result<_>>()?;
+    ensure!(after == times, "units were started anew: {times:?} {after:?}");
+    // The control: what an operator breaks is seen by the same search, and put right.
+    scenario.node.sh("echo broken >> /etc/kubernetes/kubelet.yaml; systemctl restart kn-agent", &[])?;
+    ensure!(scenario.node.sh(SNAPSHOT, &[])? != before, "the snapshot sees nothing");
+    lab::wait_until("the file to be put right", JOIN, || {
+        Ok((!scenario.node.exec(&["cat", "/etc/kubernetes/kubelet.yaml"])?.contains("broken")).then_some(()))
+    })?;
+    lab::wait_until("the kubelet's restart", JOIN, || {
+        Ok((started("kubelet.service")? != times[2]
+            && scenario.unit("kubelet.service", "ActiveState")? == "active")
+            .then_some(()))
+    })?;
+    scenario.wait_ready(JOIN).map(drop)
+}
+
+#[test]
+fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -> Result<()> {
+    const SEEN: Duration = Duration::from_secs(10);
+    let mut scenario = Scenario::start("world")?;
+    let right = scenario.fresh_config()?;
+
+    // A token nobody knows: 401.
+    let wrong: String = right
+        .lines()
+        .map(|line| match line.split_once("value: ") {
+            Some((indent, _)) => format!("{indent}value: zzzzzz.0123456789abcdef\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    scenario.configure(&wrong)?;
+    scenario.wait_reason("Unauthorized", SEEN)?;
+
+    // The right token, the API server away.
+    scenario.control_plane.stop_component(lab::Component::ApiServer);
+    scenario.configure(&right)?;
+    scenario.wait_reason("ApiUnreachable", SEEN)?;
+    scenario.control_plane.start_component(lab::Component::ApiServer)?;
+
+    // docker does not start: its own configuration is broken by an operator's key.
+    let phase = {
+        scenario.node.put(
+            "/etc/kn-agent/config.d/60-broken.yaml",
+            "runtime: {daemonJson: {no-such-key: 1}}\n",
+            0o644,
+        )?;
+        scenario.wait_reason("UnitFailed", Duration::from_secs(30))?
+    };
+    let message = phase["message"].as_str().unwrap_or_default();
+    ensure!(message.contains("no-such-key"), "docker's own words are missing: {message}");
+    scenario
+        .node
+        .sh("rm /etc/kn-agent/config.d/60-broken.yaml; echo '{}' > /etc/docker/daemon.json.orig", &[])?;
+    let clean = "python3 -c 1 2>/dev/null; sed -i '/no-such-key/d' /etc/docker/daemon.json";
+    scenario.node.sh(clean, &[])?;
+    scenario.wait_ready(JOIN).map(drop)
+}
+
+#[test]
+fn a_daemon_that_is_killed_at_any_moment_of_a_join_gets_there_all_the_same() -> Result<()> {
+    let scenario = Scenario::start("crash")?;
+    scenario.configure(&scenario.fresh_config()?)?;
+    let begun = Instant::now();
+    let mut kills = 0;
+    // A prime number of milliseconds, so that the kills fall on ever other places of the join.
+    while kills < 15 && begun.elapsed() < Duration::from_secs(40) {
+        let killed =
+            scenario.node.try_exec(&["systemctl", "kill", "-s", "KILL", "--kill-whom=main", "kn-agent"])?;
+        kills += u32::from(killed.status.success());
+        std::thread::sleep(Duration::from_millis(1_313));
+    }
+    ensure!(kills >= 10, "only {kills} kills");
+    scenario.wait_ready(JOIN)?;
+    let restarts: u32 = scenario.unit("kn-agent.service", "NRestarts")?.parse()?;
+    ensure!(restarts >= 5, "the kills hit nothing: {restarts} restarts");
+    files_have_their_modes(&scenario)?;
+    let names = scenario.control_plane.kubectl()?.run(&["get", "csr", "-o", "name"])?;
+    for purpose in ["kn-kubelet-", "kn-proxy-"] {
+        let count = names.lines().filter(|name| name.contains(purpose)).count();
+        ensure!((1..=2).contains(&count), "{count} requests {purpose}: {names}");
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! A cluster and a machine with the package installed: what every scenario starts from.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use lab::{Artefacts, ControlPlane, Minor, Node, wait_until};
+use serde_json::Value;
+
+/// The node's name.
+pub const NODE: &str = "worker-1";
+
+/// Two cores: one scenario at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A control plane, a booted machine, and the approver. Dropping it stops all of it.
+pub struct Scenario {
+    approver: Option<Child>,
+    pub node: Node,
+    pub control_plane: ControlPlane,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Drop for Scenario {
+    fn drop(&mut self) {
+        if let Some(mut approver) = self.approver.take() {
+            let _ = approver.kill();
+            let _ = approver.wait();
+        }
+    }
+}
+
+fn from_make(variable: &str) -> Result<PathBuf> {
+    let path =
+        std::env::var_os(variable).with_context(|| format!("${variable} is not set: run `make test`"))?;
+    ensure!(PathBuf::from(&path).exists(), "${variable} names no file: run `make test`");
+    Ok(path.into())
+}
+
+impl Scenario {
+    /// Boots everything; the cluster has its bindings, the machine has the package and no configuration.
+    pub fn start(name: &str) -> Result<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let artefacts = Artefacts::ensure(Minor::V1_36)?;
+        let control_plane = ControlPlane::start(name, &artefacts)?;
+        let node = Node::boot(control_plane.run(), &artefacts, NODE)?;
+        let mut scenario = Self { approver: None, node, control_plane, _turn: turn };
+        scenario.agent(&["cluster", "init", "--auto-approve=any-token"])?;
+        let deb = std::fs::read(from_make("KN_AGENT_DEB")?)?;
+        scenario.node.put("/root/kn-agent.deb", deb, 0o644)?;
+        scenario.node.exec(&["dpkg", "-i", "/root/kn-agent.deb"])?;
+        let approver =
+            scenario.agent_command(&["approver"])?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        scenario.approver = Some(approver);
+        Ok(scenario)
+    }
+
+    /// Our program on an admin's machine.
+    pub fn agent_command(&self, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(from_make("KN_AGENT")?);
+        command.args(words).arg("--kubeconfig").arg(self.control_plane.admin_kubeconfig());
+        Ok(command)
+    }
+
+    /// Runs our program on an admin's machine; its answer.
+    pub fn agent(&self, words: &[&str]) -> Result<String> {
+        let output = self.agent_command(words)?.output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        ensure!(output.status.success(), "{words:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        Ok(text(&output.stdout))
+    }
+
+    /// A configuration with a fresh token, as `token create` prints it.
+    pub fn fresh_config(&self) -> Result<String> {
+        self.agent(&["token", "create", "--print", "config"])
+    }
+
+    /// Puts the configuration in place, the lab's and the network's drop-in first; that starts the daemon.
+    pub fn configure(&self, config: &str) -> Result<()> {
+        self.node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
+        self.node.put("/etc/kn-agent/config.d/50-lab.yaml", lab::config_fragment(), 0o644)?;
+        self.node.put("/etc/kn-agent/config.yaml", config, 0o600)
+    }
+
+    /// The status document; `None` while there is none.
+    pub fn status(&self) -> Result<Option<Value>> {
+        let output = self.node.try_exec(&["kn-agent", "status", "-o", "json"])?;
+        Ok(serde_json::from_str(&output.stdout).ok().filter(|_| output.status.code() != Some(5)))
+    }
+
+    /// Waits until the daemon says Ready.
+    pub fn wait_ready(&self, limit: Duration) -> Result<Value> {
+        let ready = || Ok(self.status()?.filter(|status| status["ready"] == true));
+        wait_until("the node to be Ready", limit, ready).with_context(|| self.describe())
+    }
+
+    /// Waits until some phase shows this reason; the phase's entry.
+    pub fn wait_reason(&self, reason: &str, limit: Duration) -> Result<Value> {
+        let find = || {
+            let status = self.status()?.unwrap_or_default();
+            Ok(status["phases"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|phase| phase["reason"] == reason)
+                .cloned())
+        };
+        wait_until(&format!("the reason {reason}"), limit, find).with_context(|| self.describe())
+    }
+
+    /// What status and log say, for a failed test.
+    pub fn describe(&self) -> String {
+        let run =
+            |words: &[&str]| self.node.try_exec(words).map(|o| o.stdout + &o.stderr).unwrap_or_default();
+        format!(
+            "{}\n{}",
+            run(&["kn-agent", "status"]),
+            run(&["journalctl", "-u", "kn-agent", "-n", "30", "-o", "cat", "--no-pager"])
+        )
+    }
+
+    /// A property of a unit.
+    pub fn unit(&self, unit: &str, property: &str) -> Result<String> {
+        Ok(self.node.exec(&["systemctl", "show", "-P", property, unit])?.trim().to_owned())
+    }
+
+    /// Requests in the audit log by the agent itself (not kubelet or kube-proxy), as (user, verb, URI), each once.
+    pub fn requests_of_agent(&self) -> Result<Vec<(String, String, String)>> {
+        let mut requests = Vec::new();
+        for line in std::fs::read_to_string(self.control_plane.audit_log())?.lines() {
+            let event: Value = serde_json::from_str(line)?;
+            let agent = event["userAgent"].as_str().unwrap_or_default();
+            let user = event["user"]["username"].as_str().unwrap_or_default();
+            let of_node = user == format!("system:node:{NODE}") || user.starts_with("system:bootstrap:");
+            let of_others = ["kubelet", "kube-proxy"].iter().any(|program| agent.starts_with(program));
+            if event["stage"] == "RequestReceived" && of_node && !of_others {
+                let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+                requests.push((user.to_owned(), text("verb"), text("requestURI")));
+            }
+        }
+        if requests.is_empty() {
+            bail!("the audit log shows no request of the agent: the search is wrong");
+        }
+        Ok(requests)
+    }
+}
