@@ -65,6 +65,9 @@ pub fn client(
     // Retries are the reconcile loop's, where `status` shows them.
     config.default_retry = false;
     config.connect_timeout = Some(REQUEST_TIMEOUT);
+    // Audit logs are read by people: they should see who asked.
+    let program = concat!("kn-agent/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(program)));
     match credentials {
         Credentials::Token(token) => config.auth_info.token = Some(token.expose().to_owned().into()),
         Credentials::Certificate(path) => {

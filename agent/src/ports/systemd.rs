@@ -25,6 +25,7 @@ trait Manager {
     fn reload(&self) -> zbus::Result<()>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn enable_unit_files(
         &self,
@@ -175,6 +176,9 @@ impl Systemd {
     pub async fn start(&self, unit: &str, restart: bool) -> Result<(), Failure> {
         let run = async {
             let mut removed = self.manager.receive_job_removed().await?;
+            // A unit that used up its start limit would refuse for a minute after its cause is mended; our own backoff
+            // is the limit. It fails where nothing had failed.
+            let _ = self.manager.reset_failed_unit(unit).await;
             let job = if restart {
                 self.manager.restart_unit(unit, "replace").await?
             } else {

@@ -10,16 +10,16 @@ use lab::{Artefacts, ControlPlane, Minor, Node, wait_until};
 use serde_json::Value;
 
 /// The node's name.
-pub const NODE: &str = "worker-1";
+pub(crate) const NODE: &str = "worker-1";
 
 /// Two cores: one scenario at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A control plane, a booted machine, and the approver. Dropping it stops all of it.
-pub struct Scenario {
+pub(crate) struct Scenario {
     approver: Option<Child>,
-    pub node: Node,
-    pub control_plane: ControlPlane,
+    pub(crate) node: Node,
+    pub(crate) control_plane: ControlPlane,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -41,7 +41,7 @@ fn from_make(variable: &str) -> Result<PathBuf> {
 
 impl Scenario {
     /// Boots everything; the cluster has its bindings, the machine has the package and no configuration.
-    pub fn start(name: &str) -> Result<Self> {
+    pub(crate) fn start(name: &str) -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let artefacts = Artefacts::ensure(Minor::V1_36)?;
         let control_plane = ControlPlane::start(name, &artefacts)?;
@@ -58,14 +58,14 @@ impl Scenario {
     }
 
     /// Our program on an admin's machine.
-    pub fn agent_command(&self, words: &[&str]) -> Result<Command> {
+    pub(crate) fn agent_command(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(from_make("KN_AGENT")?);
         command.args(words).arg("--kubeconfig").arg(self.control_plane.admin_kubeconfig());
         Ok(command)
     }
 
     /// Runs our program on an admin's machine; its answer.
-    pub fn agent(&self, words: &[&str]) -> Result<String> {
+    pub(crate) fn agent(&self, words: &[&str]) -> Result<String> {
         let output = self.agent_command(words)?.output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         ensure!(output.status.success(), "{words:?}: {}{}", text(&output.stdout), text(&output.stderr));
@@ -73,31 +73,31 @@ impl Scenario {
     }
 
     /// A configuration with a fresh token, as `token create` prints it.
-    pub fn fresh_config(&self) -> Result<String> {
+    pub(crate) fn fresh_config(&self) -> Result<String> {
         self.agent(&["token", "create", "--print", "config"])
     }
 
     /// Puts the configuration in place, the lab's and the network's drop-in first; that starts the daemon.
-    pub fn configure(&self, config: &str) -> Result<()> {
+    pub(crate) fn configure(&self, config: &str) -> Result<()> {
         self.node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
         self.node.put("/etc/kn-agent/config.d/50-lab.yaml", lab::config_fragment(), 0o644)?;
         self.node.put("/etc/kn-agent/config.yaml", config, 0o600)
     }
 
     /// The status document; `None` while there is none.
-    pub fn status(&self) -> Result<Option<Value>> {
+    pub(crate) fn status(&self) -> Result<Option<Value>> {
         let output = self.node.try_exec(&["kn-agent", "status", "-o", "json"])?;
         Ok(serde_json::from_str(&output.stdout).ok().filter(|_| output.status.code() != Some(5)))
     }
 
     /// Waits until the daemon says Ready.
-    pub fn wait_ready(&self, limit: Duration) -> Result<Value> {
+    pub(crate) fn wait_ready(&self, limit: Duration) -> Result<Value> {
         let ready = || Ok(self.status()?.filter(|status| status["ready"] == true));
         wait_until("the node to be Ready", limit, ready).with_context(|| self.describe())
     }
 
     /// Waits until some phase shows this reason; the phase's entry.
-    pub fn wait_reason(&self, reason: &str, limit: Duration) -> Result<Value> {
+    pub(crate) fn wait_reason(&self, reason: &str, limit: Duration) -> Result<Value> {
         let find = || {
             let status = self.status()?.unwrap_or_default();
             Ok(status["phases"]
@@ -111,7 +111,7 @@ impl Scenario {
     }
 
     /// What status and log say, for a failed test.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let run =
             |words: &[&str]| self.node.try_exec(words).map(|o| o.stdout + &o.stderr).unwrap_or_default();
         format!(
@@ -122,20 +122,26 @@ impl Scenario {
     }
 
     /// A property of a unit.
-    pub fn unit(&self, unit: &str, property: &str) -> Result<String> {
+    pub(crate) fn unit(&self, unit: &str, property: &str) -> Result<String> {
         Ok(self.node.exec(&["systemctl", "show", "-P", property, unit])?.trim().to_owned())
     }
 
-    /// Requests in the audit log by the agent itself (not kubelet or kube-proxy), as (user, verb, URI), each once.
-    pub fn requests_of_agent(&self) -> Result<Vec<(String, String, String)>> {
+    /// Requests in the audit log by the daemon on the node, as (user, verb, URI), each once.
+    pub(crate) fn requests_of_agent(&self) -> Result<Vec<(String, String, String)>> {
         let mut requests = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
         for line in std::fs::read_to_string(self.control_plane.audit_log())?.lines() {
             let event: Value = serde_json::from_str(line)?;
             let agent = event["userAgent"].as_str().unwrap_or_default();
             let user = event["user"]["username"].as_str().unwrap_or_default();
             let of_node = user == format!("system:node:{NODE}") || user.starts_with("system:bootstrap:");
-            let of_others = ["kubelet", "kube-proxy"].iter().any(|program| agent.starts_with(program));
-            if event["stage"] == "RequestReceived" && of_node && !of_others {
+            // A request is logged at several stages under one id; this one has every request, also a watch that goes on.
+            let begun = matches!(
+                event["stage"].as_str(),
+                Some("RequestReceived" | "ResponseStarted" | "ResponseComplete")
+            );
+            let id = event["auditID"].as_str().unwrap_or_default().to_owned();
+            if begun && of_node && agent.starts_with("kn-agent/") && seen.insert(id) {
                 let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
                 requests.push((user.to_owned(), text("verb"), text("requestURI")));
             }
