@@ -13,8 +13,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let cli = Cli::parse();
-    let filter =
-        EnvFilter::try_from_env("KN_AGENT_LOG").unwrap_or_else(|_| EnvFilter::new("kn_agent=info,warn"));
+    let filter = EnvFilter::try_from_env("KN_AGENT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // The journal has its own clock; a person on a terminal wants no other either.

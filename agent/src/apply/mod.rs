@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::Client;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{CaSource, Config, sources};
+use crate::config::{CaSource, Config, read_token};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::paths;
 use crate::plan::Step;
@@ -153,12 +153,9 @@ pub fn request_client(hands: &Hands, purpose: Purpose) -> Result<Client, Failure
     }
     let missing = || Failure::new(Reason::TokenMissing, "identity.token is not set");
     let source = hands.config.identity.token.as_ref().ok_or_else(missing)?;
-    let token = sources::read_token(
-        source,
-        &hands.root.path(Path::new("/")),
-        sources::credentials_directory().as_deref(),
-    )
-    .map_err(|error| Failure::new(Reason::TokenMissing, error.to_string()))?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from);
+    let token = read_token(source, &hands.root.path(Path::new("/")), credentials.as_deref())
+        .map_err(|error| Failure::new(Reason::TokenMissing, error.to_string()))?;
     let ca = ca(&hands.root, &hands.config)?;
     cluster::client(&hands.config.cluster.server, &ca, &Credentials::Token(&token))
 }

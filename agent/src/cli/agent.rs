@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Error;
-use crate::config::sources::{self, Sources};
+use super::{Error, configuration};
+use crate::config::Sources;
 use crate::ports::changes::Changes;
 use crate::ports::root::Root;
 use crate::reconcile::{End, Reconciler, take_lock};
@@ -17,7 +17,7 @@ use crate::reconcile::{End, Reconciler, take_lock};
 pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
     let started_at = Timestamp::now();
     let root = Root::new("/");
-    let mut config = sources::load(sources)?;
+    let mut config = configuration(sources)?;
     let lock = take_lock(&root).map_err(|failure| Error::new(1, failure.message))?;
     let Some(_lock) = lock else {
         return Err(Error::new(1, "kn-agent runs already: see `systemctl status kn-agent`"));
@@ -25,7 +25,7 @@ pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
-        let directories = [Path::new(sources::ETC), Path::new("/etc/kn-agent/config.d")];
+        let directories = [Path::new("/etc/kn-agent"), Path::new("/etc/kn-agent/config.d")];
         let mut changes = Changes::of(&directories)?;
         let mut reconciler = Reconciler::new(Arc::new(config.clone()), root.clone(), None, started_at).await;
         let stop = async {
@@ -36,7 +36,7 @@ pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
             End::Stopped => return Ok(ExitCode::SUCCESS),
             End::ConfigChanged => {
                 tracing::info!("the configuration changed");
-                config = sources::load(sources).unwrap_or(config);
+                config = configuration(sources).unwrap_or(config);
             }
         }
     }
@@ -54,11 +54,14 @@ async fn reloaded(
     loop {
         tokio::select! { _ = changes.next() => {}, _ = hangup.recv() => {} }
         tokio::time::sleep(SETTLE).await;
-        match sources::load(sources) {
+        match configuration(sources) {
             Ok(new) if format!("{new:?}") != format!("{current:?}") => return,
             Ok(_) => {}
             Err(error) => {
-                tracing::error!("the configuration in use stays, the one on disk is wrong:\n{error}");
+                tracing::error!(
+                    "the configuration in use stays, the one on disk is wrong:\n{}",
+                    error.message
+                );
             }
         }
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
-use super::Error;
-use crate::config::sources::{self, Sources};
+use super::{Error, configuration};
+use crate::config::Sources;
 use crate::plan::{Verdict, View, preflight};
 use crate::ports::root::Root;
 use crate::reconcile::Reconciler;
@@ -37,7 +37,7 @@ enum Whose {
 }
 
 async fn looking(sources: &Sources) -> Result<Reconciler, Error> {
-    let config = sources::load(sources)?;
+    let config = configuration(sources)?;
     Ok(Reconciler::new(Arc::new(config), Root::new("/"), None, Timestamp::now()).await)
 }
 

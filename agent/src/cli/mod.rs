@@ -3,7 +3,7 @@
 mod agent;
 pub mod approver;
 pub mod cluster;
-mod configuration;
+pub mod config;
 mod look;
 mod status;
 pub mod token;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::sources::{LoadError, Sources};
+use crate::config::{Config, ConfigErrors, HostFacts, Sources, load};
 
 /// Makes this machine a Kubernetes node, keeps it one, and says what is in the way.
 #[derive(Debug, Parser)]
@@ -45,7 +45,7 @@ enum Command {
     /// The journal of the kubelet, kube-proxy, the runtime or the agent
     Logs(look::LogsArgs),
     /// The configuration: shown, checked, described
-    Config(configuration::Args),
+    Config(config::Args),
     /// The cluster's side of joining (with an admin kubeconfig)
     Cluster(cluster::Args),
     /// Tokens for joining (with an admin kubeconfig)
@@ -69,12 +69,20 @@ impl Error {
 
 impl From<anyhow::Error> for Error {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(1, format!("{error:#}"))
+        match error.downcast::<ConfigErrors>() {
+            Ok(errors) => errors.into(),
+            Err(error) => Self::new(1, format!("{error:#}")),
+        }
     }
 }
 
-impl From<LoadError> for Error {
-    fn from(error: LoadError) -> Self {
+/// The configuration in use.
+fn configuration(sources: &Sources) -> Result<Config, Error> {
+    Ok(load(sources, &HostFacts::of_host())?.config)
+}
+
+impl From<ConfigErrors> for Error {
+    fn from(error: ConfigErrors) -> Self {
         Self::new(2, error.to_string())
     }
 }
@@ -98,7 +106,9 @@ impl Cli {
             Command::Plan => look::plan(&sources, out).await,
             Command::Check => look::check(&sources, out).await,
             Command::Logs(args) => look::logs(&args),
-            Command::Config(args) => configuration::run(&args, &sources, out),
+            Command::Config(args) => {
+                config::run(&args, sources, &HostFacts::of_host(), out).map_err(Error::from)
+            }
             Command::Cluster(args) => Box::pin(cluster::run(&args, out)).await.map_err(Error::from),
             Command::Token(args) => Box::pin(token::run(&args, out)).await.map_err(Error::from),
             Command::Approver(args) => Box::pin(approver::run(&args, out)).await.map_err(Error::from),

@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
-use super::Error;
-use crate::config::sources::{self, Sources};
+use super::{Error, configuration};
+use crate::config::Sources;
 use crate::desired::paths;
 use crate::ports::changes::Changes;
 use crate::ports::root::Root;
@@ -118,7 +118,7 @@ async fn fresh(
     } else {
         tracing::warn!("the daemon is not running: systemctl start kn-agent");
     }
-    let config = sources::load(sources)?;
+    let config = configuration(sources)?;
     let mut reconciler = Reconciler::new(Arc::new(config), root.clone(), None, Timestamp::now()).await;
     let (_, _, document) = reconciler.look_once().await;
     print(&document, output, out)?;

@@ -8,19 +8,20 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ListParams, PostParams};
 use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::FIELD_MANAGER;
-use crate::cluster::client::{CallError, Cluster};
+use crate::cluster::client::{CallError, Cluster, innermost};
 use crate::cluster::csr::CsrFacts;
 use crate::cluster::policy::{self, NodeAddresses, NodeLookup, Policy, Refusal, Verdict};
 
@@ -111,33 +112,31 @@ impl Approver {
     /// # Errors
     /// Where the signals cannot be listened to.
     pub async fn run(self) -> std::io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async move {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        };
+        let stop = stop_signal()?.shared();
         let server = self.cluster.server().to_owned();
         let controller = Controller::new(self.csrs(), watcher::Config::default())
             .with_config(controller::Config::default().concurrency(CONCURRENCY))
-            .graceful_shutdown_on(stop);
+            .trigger_backoff(WatchBackoff::default())
+            .graceful_shutdown_on(stop.clone());
         let store = controller.store();
-        let announce = async move {
-            if store.wait_until_ready().await.is_ok() {
-                tracing::info!(server, requests = store.state().len(), "ready");
-            }
-        };
         let reconcile = |csr: Arc<CertificateSigningRequest>, approver: Arc<Self>| async move {
             approver.reconcile(&csr).await
         };
         let decisions = controller.run(reconcile, retry, Arc::new(self)).for_each(|result| async move {
             if let Err(controller::Error::QueueError(error)) = result {
-                tracing::warn!(
-                    error = crate::cluster::client::innermost(&error),
-                    "cannot watch requests, trying on"
-                );
+                tracing::warn!(error = innermost(&error), "cannot watch requests, trying on");
             }
         });
-        futures::join!(announce, decisions);
+        let mut decisions = std::pin::pin!(decisions);
+        // Before the first list is complete nothing is under way that would be worth waiting for.
+        tokio::select! {
+            () = &mut decisions => {}
+            () = stop => {}
+            Ok(()) = store.wait_until_ready() => {
+                tracing::info!(server, requests = store.state().len(), "ready");
+                decisions.await;
+            }
+        }
         tracing::info!("stopped");
         Ok(())
     }
@@ -289,6 +288,38 @@ pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
+/// Completes at SIGTERM or SIGINT, which are listened to from now on.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    })
+}
+
+/// Pauses between attempts to watch: doubling from half a second, and so short at most that a node does not wait long
+/// for its certificate after an outage.
+#[derive(Debug, Default)]
+struct WatchBackoff {
+    failures: u32,
+}
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(500) * 2_u32.pow(self.failures);
+        self.failures = (self.failures + 1).min(3);
+        Some(pause)
+    }
+}
+
+impl Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
 /// When to look again after a failed call.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn retry(csr: Arc<CertificateSigningRequest>, error: &CallError, _: Arc<Approver>) -> Action {
@@ -342,3 +373,7 @@ fn addresses(node: &Node) -> NodeAddresses {
 fn object(name: &str) -> String {
     format!("CertificateSigningRequest {name}")
 }
+
+#[cfg(test)]
+#[path = "approver_tests.rs"]
+mod tests;

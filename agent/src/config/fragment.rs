@@ -1,226 +1,262 @@
-//! The shape of one configuration file, as written. The comments here are the reference: `config schema` prints them.
+//! One file as it is written: every key optional, no other key allowed. The doc comments here are the manual: they go
+//! into the JSON Schema and into `config explain`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::generate::SchemaSettings;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field:meta])* $key:ident: $kind:ty,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        pub struct $name {
-            $($(#[$field])* #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<$kind>,)+
-        }
-    };
-}
+use super::{KeyAlgorithm, NetworkPlugin, ProxyMode, RuntimeKind};
 
-section! {
-    /// The configuration of a node.
-    Fragment {
-        /// `kn-agent.io/v1alpha1`.
-        api_version: String,
-        /// `NodeConfig`.
-        kind: String,
-        /// The cluster to join.
-        cluster: Cluster,
-        /// How this machine proves who it is.
-        identity: Identity,
-        /// What the Node object is to be.
-        node: Node,
-        /// The container runtime.
-        runtime: Runtime,
-        /// The pod network.
-        network: Network,
-        /// The kubelet.
-        kubelet: Component,
-        /// kube-proxy.
-        proxy: Proxy,
-        /// Checks before joining.
-        preflight: Preflight,
-    }
-}
-section! {
+/// The group that holds or names the token.
+pub(super) const TOKEN: &str = "identity.token";
+
+/// The configuration of a node that kn-agent runs on. Needed are `cluster.server`, `cluster.ca` and, until the node has
+/// its first certificate, `identity.token`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "NodeConfig")]
+pub(super) struct Fragment {
+    /// Version of this format.
+    #[serde(rename = "apiVersion")]
+    pub(super) _api_version: Option<ApiVersion>,
+    /// Kind of this document.
+    #[serde(rename = "kind")]
+    pub(super) _kind: Option<Kind>,
     /// The cluster to join.
-    Cluster {
-        /// Address of the API server, `https://HOST:PORT`. Required.
-        server: String,
-        /// The CA the API server is checked against. Required.
-        ca: Ca,
-        /// Cluster DNS as pods see it.
-        dns: Dns,
-        /// The block all pods take their addresses from, e.g. 10.244.0.0/16.
-        #[serde(rename = "podCIDR", alias = "podCidr")]
-        pod_cidr: String,
-        /// The block Services take their addresses from, e.g. 10.96.0.0/16.
-        #[serde(rename = "serviceCIDR", alias = "serviceCidr")]
-        service_cidr: String,
-    }
-}
-section! {
-    /// A CA bundle: one of the two.
-    Ca {
-        /// A PEM file on this machine.
-        file: PathBuf,
-        /// PEM text.
-        data: String,
-    }
-}
-section! {
-    /// Cluster DNS.
-    Dns {
-        /// Address of the DNS Service.
-        address: String,
-        /// The cluster's domain. Default: cluster.local
-        domain: String,
-    }
-}
-section! {
+    pub(super) cluster: Option<ClusterFragment>,
     /// How this machine proves who it is.
-    Identity {
-        /// `bootstrap`: a token for the first certificate.
-        mode: Mode,
-        /// The token. Not needed once the node has its certificate.
-        token: TokenFrom,
-        /// The kind of key to make. Default: ecdsa-p256
-        key: Key,
-    }
-}
-section! {
-    /// A token: one of the three.
-    TokenFrom {
-        /// A file, readable by root alone.
-        file: PathBuf,
-        /// The name of a systemd credential of kn-agent.service.
-        credential: String,
-        /// The token itself; the file it stands in must have mode 0600.
-        value: String,
-    }
-}
-section! {
+    pub(super) identity: Option<IdentityFragment>,
     /// What the Node object is to be.
-    Node {
-        /// Its name. Default: the host name in lower case
-        name: String,
-        /// The address it is reached at. Default: the one on the way to the API server
-        address: String,
-        /// Labels to register with.
-        labels: BTreeMap<String, String>,
-        /// Taints to register with, `key=value:Effect`.
-        taints: Vec<String>,
-    }
-}
-section! {
+    pub(super) node: Option<NodeFragment>,
     /// The container runtime.
-    Runtime {
-        /// `docker`.
-        kind: Kind,
-        /// The image of the pod sandbox. Default: registry.k8s.io/pause:3.10
-        sandbox_image: String,
-        /// The cri-dockerd program. Default: searched for
-        cri_dockerd: PathBuf,
-        /// Keys for docker's daemon.json, merged over what stands there.
-        daemon_json: Map<String, Value>,
-    }
-}
-section! {
+    pub(super) runtime: Option<RuntimeFragment>,
     /// The pod network.
-    Network {
-        /// Who makes it. Default: none
-        plugin: Plugin,
-        /// Where CNI configurations are. Default: /etc/cni/net.d
-        conf_dir: PathBuf,
-        /// Where CNI plugins are. Default: searched for
-        bin_dir: PathBuf,
-    }
-}
-section! {
-    /// The kubelet.
-    Component {
-        /// Its program. Default: searched for
-        binary: PathBuf,
-        /// Fields of KubeletConfiguration, merged over ours.
-        config: Map<String, Value>,
-        /// Flags that have no field, without dashes.
-        extra_args: BTreeMap<String, String>,
-    }
-}
-section! {
+    pub(super) network: Option<NetworkFragment>,
+    /// The kubelet. It is always driven by its configuration file, plus those flags that have no field in it.
+    pub(super) kubelet: Option<KubeletFragment>,
     /// kube-proxy.
-    Proxy {
-        /// `false` where the cluster runs it as a DaemonSet. Default: true
-        enabled: bool,
-        /// How it makes Services work. Default: iptables
-        mode: ProxyMode,
-        /// Its program. Default: searched for
-        binary: PathBuf,
-        /// Fields of KubeProxyConfiguration, merged over ours.
-        config: Map<String, Value>,
-        /// Flags that have no field, without dashes.
-        extra_args: BTreeMap<String, String>,
-    }
-}
-section! {
+    pub(super) proxy: Option<ProxyFragment>,
     /// Checks before joining.
-    Preflight {
-        /// Names of checks whose failure is only reported.
-        ignore: Vec<String>,
+    pub(super) preflight: Option<PreflightFragment>,
+}
+
+/// Version of this format.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) enum ApiVersion {
+    #[serde(rename = "kn-agent.io/v1alpha1")]
+    V1Alpha1,
+}
+
+/// Kind of this document.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) enum Kind {
+    #[serde(rename = "NodeConfig")]
+    NodeConfig,
+}
+
+/// The cluster to join.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClusterFragment {
+    /// Address of the API server, `https://HOST[:PORT]`; port 443 where none is written. Required.
+    pub(super) server: Option<String>,
+    /// The certificates the API server is checked against. Required: one of `file` and `data`.
+    pub(super) ca: Option<CaFragment>,
+    /// The cluster's name, as it appears in kubeconfig files. Default: `kubernetes`.
+    pub(super) name: Option<String>,
+    /// Cluster DNS as pods see it.
+    pub(super) dns: Option<DnsFragment>,
+    /// The block all pods take their addresses from, e.g. `10.244.0.0/16`. Default: none.
+    #[serde(rename = "podCIDR")]
+    pub(super) pod_cidr: Option<String>,
+    /// The block Services take their addresses from, e.g. `10.96.0.0/16`; must not overlap `podCIDR`. Default: none.
+    #[serde(rename = "serviceCIDR")]
+    pub(super) service_cidr: Option<String>,
+}
+
+/// The certificates the API server is checked against.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CaFragment {
+    /// A PEM file on this machine; an absolute path.
+    pub(super) file: Option<String>,
+    /// PEM text, or base64 of it.
+    pub(super) data: Option<String>,
+}
+
+/// Cluster DNS as pods see it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DnsFragment {
+    /// Address of the cluster's DNS Service, e.g. `10.96.0.10`, also as a list of one. Default: none, pods then resolve
+    /// as the node does.
+    pub(super) address: Option<TextOrList>,
+    /// The cluster's domain; a trailing dot is dropped. Default: `cluster.local`.
+    pub(super) domain: Option<String>,
+}
+
+/// One text or a list of texts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum TextOrList {
+    /// One text.
+    Text(String),
+    /// A list of texts.
+    List(Vec<String>),
+}
+
+/// How this machine proves who it is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct IdentityFragment {
+    /// `bootstrap`: a token asks for the first certificate, which renews itself from then on. Default: `bootstrap`.
+    #[serde(rename = "mode")]
+    pub(super) _mode: Option<IdentityMode>,
+    /// Where the token for the first certificate is: one of `file`, `credential` and `value`. May be absent once the
+    /// node has a certificate.
+    pub(super) token: Option<TokenFragment>,
+    /// The kind of private key to make on the node. Default: `ecdsa-p256`.
+    pub(super) key: Option<KeyAlgorithm>,
+}
+
+/// How the first certificate comes about.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum IdentityMode {
+    /// A token asks for it.
+    Bootstrap,
+}
+
+/// Where the bootstrap token is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TokenFragment {
+    /// A file with mode 0600 that holds the token alone; an absolute path. Read again each time it is needed.
+    pub(super) file: Option<String>,
+    /// Name of a systemd credential of the daemon's unit (`LoadCredential=NAME:…`).
+    pub(super) credential: Option<String>,
+    /// The token itself. A file that holds it must have mode 0600.
+    pub(super) value: Option<Hidden>,
+}
+
+/// A text that no `Debug` shows.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Hidden(pub(super) String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
     }
 }
 
-macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant:meta])* $key:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-        pub enum $name { $($(#[$variant])* #[serde(rename = $text)] $key,)+ }
-    };
+impl JsonSchema for Hidden {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Hidden".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        String::json_schema(generator)
+    }
 }
 
-choice! {
-    /// How a machine gets its identity.
-    Mode {
-        /// By token.
-        Bootstrap = "bootstrap",
-    }
+/// What the Node object is to be.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NodeFragment {
+    /// Name of the Node object, of its certificate and for kube-proxy. Default: the host name in lower case.
+    pub(super) name: Option<String>,
+    /// The address the node is reached at. Default: the source address of the route to the API server.
+    pub(super) address: Option<String>,
+    /// Labels to register with; only those a node may set on itself.
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    /// Taints to register with, each `key=value:Effect` or `key:Effect`; the effect is `NoSchedule`, `PreferNoSchedule`
+    /// or `NoExecute`.
+    pub(super) taints: Option<Vec<String>>,
 }
-choice! {
-    /// Kinds of keys.
-    Key {
-        /// ECDSA on P-256.
-        EcdsaP256 = "ecdsa-p256",
-        /// RSA with 2048 bits.
-        Rsa2048 = "rsa-2048",
-    }
+
+/// The container runtime.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RuntimeFragment {
+    /// Which runtime. Default: `docker`.
+    pub(super) kind: Option<RuntimeKind>,
+    /// Image of the pod sandbox. Default: `registry.k8s.io/pause:3.10`.
+    pub(super) sandbox_image: Option<String>,
+    /// Directory of image archives (`*.tar`) to load before the kubelet starts; an absolute path. Default: none.
+    pub(super) images: Option<String>,
+    /// The cri-dockerd program, which docker needs from Kubernetes 1.24; an absolute path. Default: searched for in the
+    /// usual directories.
+    pub(super) cri_dockerd: Option<String>,
+    /// Keys for docker's `daemon.json`, merged over what stands there.
+    pub(super) daemon_json: Option<Map<String, Value>>,
 }
-choice! {
-    /// Container runtimes.
-    Kind {
-        /// docker.
-        Docker = "docker",
-    }
+
+/// The pod network.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NetworkFragment {
+    /// Who makes the pod network. Default: `none`, somebody else writes its configuration.
+    pub(super) plugin: Option<NetworkPlugin>,
+    /// Directory of CNI configurations; an absolute path. Default: `/etc/cni/net.d`.
+    pub(super) conf_dir: Option<String>,
+    /// Directory of CNI plugins; an absolute path. Default: the first of `/opt/cni/bin`, `/usr/lib/cni` and
+    /// `/usr/libexec/cni` that holds what the configuration needs.
+    pub(super) bin_dir: Option<String>,
 }
-choice! {
-    /// Who makes the pod network.
-    Plugin {
-        /// A bridge, configured by the agent.
-        Bridge = "bridge",
-        /// Calico.
-        Calico = "calico",
-        /// flannel.
-        Flannel = "flannel",
-        /// Somebody else.
-        None = "none",
-    }
+
+/// The kubelet.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct KubeletFragment {
+    /// The kubelet program; an absolute path. Default: searched for in the usual directories.
+    pub(super) binary: Option<String>,
+    /// Fields of `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1), merged over ours.
+    pub(super) config: Option<Map<String, Value>>,
+    /// Flags that have no field, without the leading dashes, e.g. `v: "4"`.
+    pub(super) extra_args: Option<BTreeMap<String, String>>,
 }
-choice! {
-    /// Modes of kube-proxy.
-    ProxyMode {
-        /// iptables.
-        Iptables = "iptables",
-        /// nftables.
-        Nftables = "nftables",
-    }
+
+/// kube-proxy.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ProxyFragment {
+    /// Whether kn-agent runs kube-proxy; `false` where the cluster runs it as a DaemonSet. Default: `true`.
+    pub(super) enabled: Option<bool>,
+    /// The kube-proxy program; an absolute path. Default: searched for in the usual directories.
+    pub(super) binary: Option<String>,
+    /// How Services are made to work. Default: `iptables`.
+    pub(super) mode: Option<ProxyMode>,
+    /// Fields of `KubeProxyConfiguration` (kubeproxy.config.k8s.io/v1alpha1), merged over ours.
+    pub(super) config: Option<Map<String, Value>>,
+    /// Flags that have no field, without the leading dashes, e.g. `v: "4"`.
+    pub(super) extra_args: Option<BTreeMap<String, String>>,
+}
+
+/// Checks before joining.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PreflightFragment {
+    /// Names of checks whose failure is only reported, as `kn-agent check` prints them.
+    pub(super) ignore: Option<Vec<String>>,
+}
+
+/// The JSON Schema of a configuration file.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    generator.into_root_schema_for::<Fragment>().to_value()
+}
+
+/// The same schema without references, for reading keys off it.
+pub(super) fn flat_schema() -> Value {
+    let flat = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    flat.into_generator().into_root_schema_for::<Fragment>().to_value()
 }

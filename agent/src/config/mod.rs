@@ -2,19 +2,36 @@
 //!
 //! Pure: texts come in, a `Config` or every problem found goes out. [`sources`] alone knows the directories and reads.
 
-pub mod fragment;
-pub mod labels;
+mod ca;
+mod check;
+mod components;
+mod env;
+mod fragment;
+mod labels;
+mod merge;
+mod problem;
+mod provenance;
+mod shape;
 pub mod sources;
+mod starter;
 #[cfg(test)]
 mod tests;
-pub mod validate;
+mod tree;
+mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value};
+
+pub use fragment::schema;
+pub use problem::{ConfigErrors, Problem};
+pub use provenance::{Explanation, Leaf, Origin, Provenance};
+pub use sources::{HostFacts, Loaded, Sources, TokenError, load, read_token};
+pub use starter::STARTER;
 
 use crate::names::{ApiServerUrl, Cidr, NodeName, Token};
 
@@ -42,6 +59,8 @@ pub struct Config {
 /// The cluster to join.
 #[derive(Debug, Clone)]
 pub struct Cluster {
+    /// Its name, as it appears in kubeconfig files.
+    pub name: String,
     /// Address of the API server.
     pub server: ApiServerUrl,
     /// Where the certificates are that the API server is checked against.
@@ -93,11 +112,14 @@ pub enum TokenSource {
 }
 
 /// The kind of private key to make on the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256.
+    #[default]
     EcdsaP256,
     /// RSA with 2048 bits.
+    #[serde(rename = "rsa-2048")]
     Rsa2048,
 }
 
@@ -132,6 +154,8 @@ pub struct Runtime {
     pub kind: RuntimeKind,
     /// The image of the pod sandbox; must be on the node before the kubelet starts.
     pub sandbox_image: String,
+    /// Directory of image tars to load before the kubelet starts.
+    pub images: Option<PathBuf>,
     /// The cri-dockerd program (Kubernetes 1.24 and later). `None`: searched for.
     pub cri_dockerd: Option<PathBuf>,
     /// Keys for docker's `daemon.json`, merged over what stands there.
@@ -139,9 +163,11 @@ pub struct Runtime {
 }
 
 /// A container runtime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum RuntimeKind {
     /// docker: through dockershim up to Kubernetes 1.23, through cri-dockerd from 1.24.
+    #[default]
     Docker,
 }
 
@@ -158,7 +184,8 @@ pub struct Network {
 }
 
 /// Who makes the pod network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum NetworkPlugin {
     /// A bridge with the Node's own block of pod addresses, written by us. One node, or routes made elsewhere.
     Bridge,
@@ -167,6 +194,7 @@ pub enum NetworkPlugin {
     /// flannel's DaemonSet writes the configuration.
     Flannel,
     /// Somebody else writes the configuration.
+    #[default]
     None,
 }
 
@@ -193,9 +221,11 @@ pub struct Proxy {
 }
 
 /// How kube-proxy makes Services work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum ProxyMode {
     /// iptables, in every version.
+    #[default]
     Iptables,
     /// nftables, from Kubernetes 1.29.
     Nftables,
@@ -206,69 +236,4 @@ pub enum ProxyMode {
 pub struct Preflight {
     /// Names of checks whose failure is only reported.
     pub ignore: BTreeSet<String>,
-}
-
-/// Something wrong in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The file it stands in, where that is known.
-    pub file: Option<PathBuf>,
-    /// The key, dotted; empty for the whole file.
-    pub path: String,
-    /// What was found and what is expected.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem with the key `path`.
-    pub fn at(path: &str, message: impl Into<String>) -> Self {
-        Self { file: None, path: path.to_owned(), message: message.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{}: ", file.display())?;
-        }
-        if !self.path.is_empty() && self.path != "." {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-/// The parser's message: its first line only, since the lines after it quote the file, which may hold a token; with
-/// the nearest valid key where one is unknown.
-pub(crate) fn explain_parse_error(message: &str) -> String {
-    let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
-    let unknown = message.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
-    let Some((unknown, rest)) = unknown else { return message.to_owned() };
-    let valid = rest
-        .trim_start_matches(|c: char| !c.is_whitespace())
-        .trim_start()
-        .trim_start_matches("expected")
-        .trim();
-    let words = valid.trim_start_matches("one of").split([',', ' ']).map(|word| word.trim_matches('`'));
-    let nearest = words.filter(|word| !word.is_empty()).min_by_key(|word| distance(unknown, word));
-    match nearest {
-        Some(nearest) if distance(unknown, nearest) <= 3 => format!("{message}; did you mean `{nearest}`?"),
-        _ => message.to_owned(),
-    }
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -1,271 +1,283 @@
-//! Fragment → [`Config`]: every problem, not the first.
+//! Merged values → [`Config`], or every problem found.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde_json::{Map, Value};
-
-use super::{
-    CaSource, Cluster, Component, Config, Dns, Identity, KeyAlgorithm, Network, NetworkPlugin, Node,
-    Preflight, Problem, Proxy, ProxyMode, Runtime, RuntimeKind, Taint, TokenSource, fragment, labels,
+use super::fragment::{
+    CaFragment, ClusterFragment, DnsFragment, Fragment, IdentityFragment, KubeletFragment, NetworkFragment,
+    NodeFragment, PreflightFragment, ProxyFragment, RuntimeFragment, TextOrList, TokenFragment,
 };
-use crate::names::Invalid;
+use super::problem::{Findings, Problem, shown};
+use super::{
+    CaSource, Cluster, Component, Config, Dns, Identity, Network, Node, Origin, Preflight, Provenance, Proxy,
+    Runtime, Taint, TokenSource, ca, components, labels,
+};
+use crate::names::{Cidr, Invalid, NodeName};
 
-/// The image of the pod sandbox where none is configured.
-pub const SANDBOX_IMAGE: &str = "registry.k8s.io/pause:3.10";
+/// Checks every value. `None` where something that is needed is missing or was refused; the reasons are in `findings`.
+pub(super) fn validate(
+    fragment: Fragment,
+    provenance: &Provenance,
+    findings: &mut Findings,
+) -> Option<Config> {
+    let mut check = Check { provenance, findings, services: None };
+    // Each part is checked even where one before it failed.
+    let cluster = check.cluster(fragment.cluster.unwrap_or_default());
+    let identity = check.identity(fragment.identity.unwrap_or_default());
+    let node = check.node(fragment.node.unwrap_or_default());
+    let runtime = check.runtime(fragment.runtime.unwrap_or_default());
+    let network = check.network(fragment.network.unwrap_or_default());
+    let kubelet = check.kubelet(fragment.kubelet.unwrap_or_default());
+    let proxy = check.proxy(fragment.proxy.unwrap_or_default());
+    let preflight = preflight(fragment.preflight.unwrap_or_default());
+    let name = node.as_ref().map(|node| &node.name);
+    let services = check.services;
+    for refused in components::check(&kubelet, &proxy.component, name, services) {
+        check.refuse_with(&refused.path, &refused.message, &refused.hint);
+    }
+    Some(Config { cluster: cluster?, identity, node: node?, runtime, network, kubelet, proxy, preflight })
+}
 
-struct Findings(Vec<Problem>);
+struct Check<'a> {
+    provenance: &'a Provenance,
+    findings: &'a mut Findings,
+    /// `cluster.serviceCIDR`, known even where the rest of `cluster` was refused.
+    services: Option<Cidr>,
+}
 
-impl Findings {
-    fn add(&mut self, path: &str, message: impl Into<String>) {
-        self.0.push(Problem::at(path, message));
+impl Check<'_> {
+    fn refuse(&mut self, path: &str, message: &str) {
+        self.findings.add(Problem::new(path, message).at(self.provenance.locate(path)));
     }
 
-    fn parse<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: &str) -> Option<T> {
-        text.parse().map_err(|error: Invalid| self.add(path, error.0)).ok()
+    fn refuse_with(&mut self, path: &str, message: &str, hint: &str) {
+        self.findings.add(Problem::new(path, message).at(self.provenance.locate(path)).hint(hint));
     }
 
-    fn address(&mut self, path: &str, text: Option<&String>) -> Option<std::net::IpAddr> {
-        let parsed = text?.parse();
-        if parsed.is_err() {
-            self.add(path, format!("`{}` is no address; expected e.g. 10.0.0.11", text?));
+    fn missing(&mut self, path: &str, hint: &str) {
+        if !self.findings.excuses(path) {
+            self.findings.add(Problem::new(path, "missing").hint(hint));
         }
-        parsed.ok()
     }
 
-    fn parse_some<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: Option<&String>) -> Option<T> {
-        text.and_then(|text| self.parse(path, text))
-    }
-}
-
-/// Checks the merged fragment. `hostname` is the machine's name, for `node.name`.
-///
-/// # Errors
-/// Every problem found.
-pub fn validate(merged: &fragment::Fragment, hostname: &str) -> Result<Config, Vec<Problem>> {
-    let mut findings = Findings(Vec::new());
-    for (path, found, expected) in
-        [("apiVersion", &merged.api_version, "kn-agent.io/v1alpha1"), ("kind", &merged.kind, "NodeConfig")]
-    {
-        if let Some(found) = found.as_deref().filter(|found| *found != expected) {
-            findings.add(path, format!("is `{found}`, expected `{expected}`"));
-        }
-    }
-    let cluster = cluster(&merged.cluster.clone().unwrap_or_default(), &mut findings);
-    let identity = identity(&merged.identity.clone().unwrap_or_default(), &mut findings);
-    let node = node(&merged.node.clone().unwrap_or_default(), hostname, &mut findings);
-    let runtime = runtime(merged.runtime.clone().unwrap_or_default());
-    let network = network(merged.network.clone().unwrap_or_default());
-    let kubelet = component(merged.kubelet.clone().unwrap_or_default(), &mut findings);
-    let proxy = proxy(merged.proxy.clone().unwrap_or_default(), node.as_ref(), &mut findings);
-    let ignore = merged.preflight.clone().unwrap_or_default().ignore.unwrap_or_default();
-    for name in ignore.iter().filter(|name| !crate::plan::preflight::NAMES.contains(&name.as_str())) {
-        findings.add(
-            "preflight.ignore",
-            format!("there is no check `{name}`; there are: {}", crate::plan::preflight::NAMES.join(", ")),
-        );
-    }
-    match (cluster, node, findings.0.is_empty()) {
-        (Some(cluster), Some(node), true) => Ok(Config {
-            cluster,
-            identity,
-            node,
-            runtime,
-            network,
-            kubelet,
-            proxy,
-            preflight: Preflight { ignore: ignore.into_iter().collect() },
-        }),
-        _ => Err(findings.0),
-    }
-}
-
-fn cluster(written: &fragment::Cluster, findings: &mut Findings) -> Option<Cluster> {
-    let server = if let Some(server) = &written.server {
-        findings.parse("cluster.server", server)
-    } else {
-        let example = "is missing: the address of the API server, e.g. `server: https://10.0.0.10:6443`";
-        findings.add("cluster.server", example);
-        None
-    };
-    let ca = ca(&written.ca.clone().unwrap_or_default(), findings);
-    let dns = written.dns.clone().unwrap_or_default();
-    let address = findings.address("cluster.dns.address", dns.address.as_ref());
-    let domain = dns.domain.unwrap_or_else(|| "cluster.local".to_owned()).trim_end_matches('.').to_owned();
-    let pod_cidr = findings.parse_some::<crate::names::Cidr>("cluster.podCIDR", written.pod_cidr.as_ref());
-    let service_cidr =
-        findings.parse_some::<crate::names::Cidr>("cluster.serviceCIDR", written.service_cidr.as_ref());
-    if let (Some(pods), Some(services)) = (&pod_cidr, &service_cidr)
-        && pods.overlaps(services)
-    {
-        findings.add(
-            "cluster.podCIDR",
-            format!("{pods} overlaps cluster.serviceCIDR {services}: pods would look like Services to kube-proxy, or the reverse"),
-        );
-    }
-    Some(Cluster { server: server?, ca: ca?, dns: Dns { address, domain }, pod_cidr, service_cidr })
-}
-
-fn ca(written: &fragment::Ca, findings: &mut Findings) -> Option<CaSource> {
-    match (&written.file, &written.data) {
-        (Some(file), None) => Some(CaSource::File(file.clone())),
-        (None, Some(pem)) => match crate::observe::certificates::parse(pem.as_bytes()) {
-            Ok(_) => Some(CaSource::Pem(pem.clone())),
-            Err(why) => {
-                findings.add("cluster.ca.data", format!("is no PEM certificate: {why}"));
+    /// `text` as what it must be; a problem where it is not.
+    fn parse<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: Option<&str>) -> Option<T> {
+        match text?.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.refuse(path, &error.to_string());
                 None
             }
-        },
-        (None, None) => {
-            findings.add("cluster.ca", "is missing: give `file: PATH` or `data: PEM`; without it nothing the server says can be trusted");
-            None
-        }
-        (Some(_), Some(_)) => {
-            findings.add("cluster.ca", "has both file and data; expected one");
-            None
         }
     }
-}
 
-fn identity(written: &fragment::Identity, findings: &mut Findings) -> Identity {
-    let token = written.token.as_ref().and_then(|from| match (&from.file, &from.credential, &from.value) {
-        (Some(file), None, None) => Some(TokenSource::File(file.clone())),
-        (None, Some(name), None) => Some(TokenSource::Credential(name.clone())),
-        (None, None, Some(value)) => findings.parse("identity.token.value", value).map(TokenSource::Value),
-        _ => {
-            findings.add("identity.token", "expected exactly one of file, credential, value");
-            None
+    fn address(&mut self, path: &str, text: &str) -> Option<IpAddr> {
+        let address = text.trim().parse().ok();
+        if address.is_none() {
+            self.refuse(path, &format!("`{}` is no IP address", shown(text)));
         }
-    });
-    let key = match written.key {
-        Some(fragment::Key::Rsa2048) => KeyAlgorithm::Rsa2048,
-        _ => KeyAlgorithm::EcdsaP256,
-    };
-    Identity { token, key }
-}
+        address
+    }
 
-fn node(written: &fragment::Node, hostname: &str, findings: &mut Findings) -> Option<Node> {
-    let name = match &written.name {
-        Some(name) => findings.parse("node.name", name),
-        None => findings.parse("node.name", &hostname.to_ascii_lowercase()),
-    };
-    let address = findings.address("node.address", written.address.as_ref());
-
-    let labels = written.labels.clone().unwrap_or_default();
-    for key in labels.keys() {
-        if let Some(why) = labels::refusal(key) {
-            findings.add("node.labels", why);
+    fn absolute(&mut self, path: &str, text: Option<String>) -> Option<PathBuf> {
+        let text = text?;
+        if text.starts_with('/') {
+            return Some(PathBuf::from(text));
         }
+        self.refuse_with(path, &format!("`{}` is no absolute path", shown(&text)), "begin it with `/`");
+        None
     }
-    let taint = |text: &String| {
-        let taint = parse_taint(text);
-        if taint.is_none() {
-            let expected = "expected key=value:Effect with NoSchedule, PreferNoSchedule or NoExecute";
-            findings.add("node.taints", format!("`{text}` is no taint; {expected}"));
+
+    fn cluster(&mut self, fragment: ClusterFragment) -> Option<Cluster> {
+        if fragment.server.is_none() {
+            self.missing("cluster.server", "write e.g. `cluster: {server: https://10.0.0.10:6443}`");
         }
-        taint
-    };
-    let taints = written.taints.iter().flatten().filter_map(taint).collect();
-    Some(Node { name: name?, address, labels, taints })
-}
-
-fn parse_taint(text: &str) -> Option<Taint> {
-    let (rest, effect) = text.rsplit_once(':')?;
-    let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
-    let known = matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute");
-    (known && !key.is_empty()).then(|| Taint {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        effect: effect.to_owned(),
-    })
-}
-
-fn runtime(written: fragment::Runtime) -> Runtime {
-    Runtime {
-        kind: RuntimeKind::Docker,
-        sandbox_image: written.sandbox_image.unwrap_or_else(|| SANDBOX_IMAGE.to_owned()),
-        cri_dockerd: written.cri_dockerd,
-        daemon_json: written.daemon_json.unwrap_or_default(),
+        let server = self.parse("cluster.server", fragment.server.as_deref());
+        let ca = self.ca(fragment.ca.unwrap_or_default());
+        let dns = self.dns(fragment.dns.unwrap_or_default());
+        let pod_cidr: Option<Cidr> = self.parse("cluster.podCIDR", fragment.pod_cidr.as_deref());
+        let service_cidr: Option<Cidr> = self.parse("cluster.serviceCIDR", fragment.service_cidr.as_deref());
+        self.services = service_cidr;
+        if let Some((pods, services)) =
+            pod_cidr.zip(service_cidr).filter(|(pods, services)| pods.overlaps(services))
+        {
+            let message = format!("{pods} overlaps {services} (`cluster.serviceCIDR`)");
+            self.refuse_with("cluster.podCIDR", &message, "pods and Services need blocks of their own");
+        }
+        let name = fragment.name.unwrap_or_default();
+        if name.trim().is_empty() && !self.findings.excuses("cluster.name") {
+            self.refuse_with("cluster.name", "empty", "write e.g. `kubernetes`, or leave it out");
+        }
+        Some(Cluster { name, server: server?, ca: ca?, dns, pod_cidr, service_cidr })
     }
-}
 
-fn network(written: fragment::Network) -> Network {
-    Network {
-        plugin: match written.plugin {
-            Some(fragment::Plugin::Bridge) => NetworkPlugin::Bridge,
-            Some(fragment::Plugin::Calico) => NetworkPlugin::Calico,
-            Some(fragment::Plugin::Flannel) => NetworkPlugin::Flannel,
-            Some(fragment::Plugin::None) | None => NetworkPlugin::None,
-        },
-        conf_dir: written.conf_dir.unwrap_or_else(|| "/etc/cni/net.d".into()),
-        bin_dir: written.bin_dir,
-    }
-}
-
-/// Flags whose value follows from the configuration, and the key that sets it.
-const OWNED_FLAGS: &[(&str, &str)] = &[
-    ("config", "kubelet.config"),
-    ("kubeconfig", "cluster.server"),
-    ("bootstrap-kubeconfig", "identity.token"),
-    ("hostname-override", "node.name"),
-    ("cert-dir", "the agent's own paths"),
-    ("node-ip", "node.address"),
-    ("node-labels", "node.labels"),
-    ("register-with-taints", "node.taints"),
-];
-
-/// Whether a value breaks what must hold.
-type Breaks = fn(&Value) -> bool;
-
-fn component(written: fragment::Component, findings: &mut Findings) -> Component {
-    let config = written.config.unwrap_or_default();
-    let pointer = Value::Object(config.clone());
-    let broken: [(&str, Breaks, &str); 5] = [
-        (
-            "/authentication/anonymous/enabled",
-            |v| v == true,
-            "would let anybody who reaches port 10250 run commands in pods",
-        ),
-        ("/authentication/x509/clientCAFile", |_| true, "follows from cluster.ca"),
-        (
-            "/authorization/mode",
-            |v| v == "AlwaysAllow",
-            "would let every authenticated user run commands in pods",
-        ),
-        ("/readOnlyPort", |v| v != 0, "opens an unauthenticated port"),
-        ("/rotateCertificates", |v| v == false, "the node would drop out when its certificate ends"),
-    ];
-    for (path, is_broken, why) in broken {
-        if pointer.pointer(path).is_some_and(is_broken) {
-            findings.add(&format!("kubelet.config{}", path.replace('/', ".")), format!("is refused: {why}"));
+    fn ca(&mut self, fragment: CaFragment) -> Option<CaSource> {
+        match fragment {
+            CaFragment { file: Some(file), .. } => {
+                self.absolute("cluster.ca.file", Some(file)).map(CaSource::File)
+            }
+            CaFragment { data: Some(data), .. } => match ca::pem_of(&data) {
+                Ok(pem) => Some(CaSource::Pem(pem)),
+                Err(error) => {
+                    self.refuse("cluster.ca.data", &error.to_string());
+                    None
+                }
+            },
+            CaFragment { file: None, data: None } => {
+                self.missing("cluster.ca", "write e.g. `cluster: {ca: {file: /etc/kn-agent/ca.pem}}`");
+                None
+            }
         }
     }
-    let extra_args = written.extra_args.unwrap_or_default();
-    for (flag, key) in OWNED_FLAGS.iter().filter(|(flag, _)| extra_args.contains_key(*flag)) {
-        findings.add(&format!("kubelet.extraArgs.{flag}"), format!("is refused: set {key} instead"));
+
+    fn dns(&mut self, fragment: DnsFragment) -> Dns {
+        let path = "cluster.dns.address";
+        let addresses = match fragment.address {
+            None => Vec::new(),
+            Some(TextOrList::Text(one)) => vec![one],
+            Some(TextOrList::List(several)) => several,
+        };
+        if addresses.len() > 1 {
+            self.refuse_with(path, "more than one address", "give the one of the cluster's DNS Service");
+        }
+        let address = addresses.first().and_then(|text| self.address(path, text));
+        let domain = fragment.domain.unwrap_or_default();
+        let domain = domain.strip_suffix('.').unwrap_or(&domain);
+        // A Node's name has the syntax of a domain.
+        if domain.parse::<NodeName>().is_err() && !self.findings.excuses("cluster.dns.domain") {
+            self.refuse_with(
+                "cluster.dns.domain",
+                &format!("`{}` is no DNS domain", shown(domain)),
+                "write e.g. `cluster.local`",
+            );
+        }
+        Dns { address, domain: domain.to_owned() }
     }
-    Component { binary: written.binary, config, extra_args }
+
+    fn identity(&mut self, fragment: IdentityFragment) -> Identity {
+        let token = fragment.token.and_then(|token| self.token(token));
+        Identity { token, key: fragment.key.unwrap_or_default() }
+    }
+
+    /// Where the token is. No message shows what was written: it may be the token in the wrong place.
+    fn token(&mut self, fragment: TokenFragment) -> Option<TokenSource> {
+        match fragment {
+            TokenFragment { value: Some(value), .. } => {
+                self.parse("identity.token.value", Some(&value.0)).map(TokenSource::Value)
+            }
+            TokenFragment { file: Some(file), .. } if file.starts_with('/') => {
+                Some(TokenSource::File(file.into()))
+            }
+            TokenFragment { file: Some(_), .. } => {
+                self.refuse_with("identity.token.file", "no absolute path", "begin it with `/`");
+                None
+            }
+            TokenFragment { credential: Some(name), .. } => {
+                if !name.is_empty() && !name.starts_with('.') && !name.contains('/') {
+                    return Some(TokenSource::Credential(name));
+                }
+                let hint = "write the name given to `LoadCredential=`";
+                self.refuse_with("identity.token.credential", "no name of a systemd credential", hint);
+                None
+            }
+            TokenFragment { file: None, credential: None, value: None } => None,
+        }
+    }
+
+    fn node(&mut self, fragment: NodeFragment) -> Option<Node> {
+        let address = fragment.address.and_then(|text| self.address("node.address", &text));
+        let labels = fragment.labels.unwrap_or_default();
+        for (key, value) in &labels {
+            if let Err(refusal) = labels::check_label(key, value) {
+                self.refusal("node.labels", &format!("node.labels.{key}"), refusal);
+            }
+        }
+        let mut taints: Vec<Taint> = Vec::new();
+        for (index, text) in fragment.taints.unwrap_or_default().iter().enumerate() {
+            match labels::parse_taint(text) {
+                Ok(taint) => taints.push(taint),
+                Err(refusal) => self.refusal("node.taints", &format!("node.taints[{index}]"), refusal),
+            }
+        }
+        Some(Node { name: self.node_name(&fragment.name.unwrap_or_default())?, address, labels, taints })
+    }
+
+    fn refusal(&mut self, group: &str, path: &str, refusal: labels::Refusal) {
+        let origin = self.provenance.locate(path).or_else(|| self.provenance.locate(group));
+        let problem = Problem::new(path, &refusal.message).at(origin);
+        self.findings.add(match refusal.hint {
+            Some(hint) => problem.hint(&hint),
+            None => problem,
+        });
+    }
+
+    fn node_name(&mut self, text: &str) -> Option<NodeName> {
+        let error = match text.parse() {
+            Ok(name) => return Some(name),
+            Err(error) => error,
+        };
+        if self.findings.excuses("node.name") {
+            return None;
+        }
+        let lower = text.to_ascii_lowercase();
+        if matches!(self.provenance.locate("node.name"), Some(Origin::Computed { .. })) {
+            let message = format!("the host name does not do: {error}");
+            self.refuse_with("node.name", &message, "write `node: {name: …}`, or rename the machine");
+        } else if lower != text && lower.parse::<NodeName>().is_ok() {
+            let message = format!("`{text}` has upper-case letters, which Kubernetes refuses in a node name");
+            self.refuse_with("node.name", &message, &format!("write `{lower}`"));
+        } else {
+            self.refuse("node.name", &error.to_string());
+        }
+        None
+    }
+
+    fn runtime(&mut self, fragment: RuntimeFragment) -> Runtime {
+        let sandbox_image = fragment.sandbox_image.unwrap_or_default();
+        if sandbox_image.is_empty() || sandbox_image.contains(char::is_whitespace) {
+            let message = format!("`{}` is no image", shown(&sandbox_image));
+            self.refuse_with("runtime.sandboxImage", &message, "write e.g. `registry.k8s.io/pause:3.10`");
+        }
+        Runtime {
+            kind: fragment.kind.unwrap_or_default(),
+            sandbox_image,
+            images: self.absolute("runtime.images", fragment.images),
+            cri_dockerd: self.absolute("runtime.criDockerd", fragment.cri_dockerd),
+            daemon_json: fragment.daemon_json.unwrap_or_default(),
+        }
+    }
+
+    fn network(&mut self, fragment: NetworkFragment) -> Network {
+        Network {
+            plugin: fragment.plugin.unwrap_or_default(),
+            conf_dir: self.absolute("network.confDir", fragment.conf_dir).unwrap_or_default(),
+            bin_dir: self.absolute("network.binDir", fragment.bin_dir),
+        }
+    }
+
+    fn kubelet(&mut self, fragment: KubeletFragment) -> Component {
+        Component {
+            binary: self.absolute("kubelet.binary", fragment.binary),
+            config: fragment.config.unwrap_or_default(),
+            extra_args: fragment.extra_args.unwrap_or_default(),
+        }
+    }
+
+    fn proxy(&mut self, fragment: ProxyFragment) -> Proxy {
+        let component = Component {
+            binary: self.absolute("proxy.binary", fragment.binary),
+            config: fragment.config.unwrap_or_default(),
+            extra_args: fragment.extra_args.unwrap_or_default(),
+        };
+        Proxy {
+            enabled: fragment.enabled.unwrap_or(true),
+            mode: fragment.mode.unwrap_or_default(),
+            component,
+        }
+    }
 }
 
-fn proxy(written: fragment::Proxy, node: Option<&Node>, findings: &mut Findings) -> Proxy {
-    let config: Map<String, Value> = written.config.unwrap_or_default();
-    if let (Some(named), Some(node)) = (config.get("hostnameOverride").and_then(Value::as_str), node)
-        && named != node.name.as_str()
-    {
-        findings.add(
-            "proxy.config.hostnameOverride",
-            format!("names `{named}`, but this node is `{}`: kube-proxy would not find its Node; set node.name instead", node.name),
-        );
-    }
-    Proxy {
-        enabled: written.enabled.unwrap_or(true),
-        mode: match written.mode {
-            Some(fragment::ProxyMode::Nftables) => ProxyMode::Nftables,
-            _ => ProxyMode::Iptables,
-        },
-        component: Component {
-            binary: written.binary,
-            config,
-            extra_args: written.extra_args.unwrap_or_default(),
-        },
-    }
+fn preflight(fragment: PreflightFragment) -> Preflight {
+    Preflight { ignore: fragment.ignore.unwrap_or_default().into_iter().collect() }
 }

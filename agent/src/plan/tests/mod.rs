@@ -4,6 +4,7 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Mutex;
 
 use proptest::prelude::*;
@@ -105,9 +106,12 @@ proptest! {
 #[test]
 fn the_generated_worlds_meet_every_verdict_and_step() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    for _ in 0..150 {
+    for round in 0..1500 {
         let world = world::any().new_tree(&mut runner).unwrap().current();
         count(&world.plan());
+        if round % 25 != 0 {
+            continue;
+        }
         let mut world = world::mendable().new_tree(&mut runner).unwrap().current();
         for _ in 0..12 {
             let plan = world.plan();
@@ -122,8 +126,8 @@ fn the_generated_worlds_meet_every_verdict_and_step() {
         let total: u32 = of_kind.iter().map(|(_, n)| **n).sum();
         for (name, n) in &of_kind {
             let percent = f64::from(**n) * 100.0 / f64::from(total);
-            use std::io::Write;
             writeln!(std::io::stdout(), "{percent:5.1} % {name}").unwrap();
+            assert!(percent >= 1.0, "{name} is too rare to be tested: {percent:.1} %");
         }
     }
     for step in

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
 use super::{Plan, Step, plan};
-use crate::config::{Config, fragment::Fragment, validate};
+use crate::config::{Config, HostFacts, Sources, load};
 use crate::desired::certificates::Purpose;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
@@ -93,8 +93,10 @@ fn config() -> Config {
          node: {{name: n1}}\nnetwork: {{plugin: bridge}}\n",
         FIXTURE.ca
     );
-    let fragment: Fragment = serde_saphyr::from_str(&text).unwrap();
-    validate::validate(&fragment, "ignored").unwrap()
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let sources = Sources { root: "/".into(), only: Some(file.path().to_owned()), env: Vec::new() };
+    load(&sources, &HostFacts { hostname: "ignored".to_owned() }).unwrap().config
 }
 
 fn program(path: &str) -> Program {

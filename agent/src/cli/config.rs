@@ -1,0 +1,78 @@
+//! `kn-agent config`: shows, checks and explains the configuration.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+
+use crate::config::{HostFacts, STARTER, Sources, load, schema};
+
+/// Show, check and explain the configuration.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the effective configuration, defaults filled in, secrets redacted.
+    Show {
+        /// Format of the output.
+        #[arg(short, long, value_enum, default_value_t = Format::Yaml)]
+        output: Format,
+    },
+    /// Check the configuration, or FILE in its place, and report every problem.
+    Validate {
+        /// The file to check; default: everything that the daemon would read.
+        file: Option<PathBuf>,
+    },
+    /// Say what a key means, its value, and where that comes from.
+    Explain {
+        /// The key, dotted, e.g. `cluster.dns.domain`.
+        path: String,
+    },
+    /// Print the JSON Schema of a configuration file.
+    Schema,
+    /// Print a commented configuration to start from.
+    Init,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Yaml,
+    Json,
+}
+
+/// Runs the command; its answer goes to `out`.
+///
+/// # Errors
+///
+/// [`ConfigErrors`] where the configuration is wrong (exit code 2); anything else where `out` can't be written.
+pub fn run(args: &Args, sources: Sources, host: &HostFacts, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Show { output } => {
+            let effective = load(&sources, host)?.provenance;
+            match output {
+                Format::Yaml => write!(out, "{}", serde_saphyr::to_string(effective.effective())?)?,
+                Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(effective.effective())?)?,
+            }
+        }
+        Command::Validate { file } => {
+            let only = file.clone().or_else(|| sources.only.clone());
+            let loaded = load(&Sources { only, ..sources }, host)?;
+            writeln!(out, "valid")?;
+            for file in loaded.files {
+                writeln!(out, "  read {}", file.display())?;
+            }
+        }
+        Command::Explain { path } => {
+            let explanation = load(&sources, host)?.provenance.explain(path)?;
+            write!(out, "{explanation}")?;
+        }
+        Command::Schema => writeln!(out, "{}", serde_json::to_string_pretty(&schema())?)?,
+        Command::Init => write!(out, "{STARTER}")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
