@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long each part may take to answer.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// A graceful stop of an API server takes seconds; it is killed after this.
 const STOP_GRACE: Duration = Duration::from_secs(20);

@@ -11,10 +11,10 @@ use anyhow::{Context as _, Result};
 use crate::{
     Artefacts, ControlPlane, Identity, Kubectl, Node, PAUSE_IMAGE, pki,
     progress::{Steps, detail},
-    quirks, wait_until,
+    quirks, wait_until, workload,
 };
 
-const READY_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_mins(2);
 const POD_CIDR_LIMIT: Duration = Duration::from_secs(10);
 
 const CRI_DOCKERD_UNIT: &str = "[Unit]
@@ -90,6 +90,9 @@ pub fn floor(artefacts: &Artefacts) -> Result<()> {
     warm.exec(&["systemctl", "start", "cri-dockerd"])?;
     let seconds = start(&control_plane, &warm, &["kubelet"])?;
     detail(format_args!("kubelet started; Ready after {seconds:.2} s"));
+
+    steps.step("a pod and a Service");
+    workload::prove(&control_plane, &cold)?;
 
     steps.step("as the administrator sees it");
     detail(control_plane.kubectl()?.run(&["get", "nodes", "-o", "wide"])?);

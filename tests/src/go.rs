@@ -29,9 +29,12 @@ pub(crate) fn required_version(name: &str, dependency: &str) -> Result<String> {
 /// Builds the module `name` into the program `out`, with the `-X` settings given.
 pub(crate) fn build(name: &str, out: &Path, settings: &[(&str, &str)]) -> Result<()> {
     ensure!(packages::find("go").is_some(), "Go is not on PATH (tests/README.md: what the lab needs)");
-    let set = settings.iter().map(|(variable, value)| format!(" -X {variable}={value}")).collect::<String>();
+    let mut linker = "-s -w".to_owned();
+    for (variable, value) in settings {
+        linker.extend([" -X ", variable, "=", value]);
+    }
     run(Command::new("go")
-        .args(["build", "-trimpath", "-ldflags", &format!("-s -w{set}"), "-o"])
+        .args(["build", "-trimpath", "-ldflags", &linker, "-o"])
         .arg(out)
         .arg(".")
         .env("CGO_ENABLED", "0")

@@ -22,6 +22,7 @@ mod artefacts;
 mod cache;
 mod cgroup;
 mod control_plane;
+mod footprint;
 mod go;
 mod images;
 mod interrupt;
@@ -35,6 +36,7 @@ mod progress;
 mod quirks;
 mod root;
 mod run;
+mod workload;
 
 pub mod demo;
 pub mod floor;

@@ -19,7 +19,7 @@ use crate::{
     quirks::{self, NodeFile},
 };
 
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_LIMIT: Duration = Duration::from_mins(1);
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(40);
 
 /// Runs in a new mount namespace: enters the node's cgroups, mounts its root, and becomes `script`, which gives nspawn
@@ -285,11 +285,10 @@ impl Node {
             fs::create_dir_all(self.directory.join(name))?;
         }
         // On a disk's file system: docker's overlay2 cannot lie on the overlay that is the root.
-        match &self.spec.docker {
-            Some(seed) => {
-                drop(run(Command::new("cp").arg("--archive").arg(seed).arg(self.docker_directory()))?)
-            }
-            None => fs::create_dir_all(self.docker_directory())?,
+        if let Some(seed) = &self.spec.docker {
+            run(Command::new("cp").arg("--archive").arg(seed).arg(self.docker_directory()))?;
+        } else {
+            fs::create_dir_all(self.docker_directory())?;
         }
         fs::write(self.directory.join("nspawn"), self.nspawn_script())?;
         self.fill_layer(&self.directory.join("layer"))
@@ -305,6 +304,8 @@ impl Node {
         write_file(&layer.join("etc/hostname"), 0o644, &format!("{}\n", self.name))?;
         let hosts = format!("127.0.0.1 localhost\n::1 localhost\n{} {}\n", self.address, self.name);
         write_file(&layer.join("etc/hosts"), 0o644, &hosts)?;
+        // No name service, but a file: pods get the node's.
+        write_file(&layer.join("etc/resolv.conf"), 0o644, "# no name service in the lab\n")?;
         for file in quirks::node_files()? {
             match file {
                 NodeFile::Content { path, mode, text } => write_file(&layer.join(path), mode, text)?,

@@ -27,23 +27,28 @@ pub fn up(artefacts: &Artefacts, options: &Options<'_>) -> Result<()> {
         say(format_args!("{name}: booted at {} in {:.1} s", node.address(), start.elapsed().as_secs_f64()));
         booted.push(node);
     }
+    publish(&control_plane, &booted)?;
+    hold();
+    Ok(())
+}
+
+/// Writes what another terminal needs, and says how to use it.
+pub(crate) fn publish(control_plane: &ControlPlane, nodes: &[Node]) -> Result<()> {
     let directory = control_plane.run().directory();
     fs::write(directory.join("50-lab.yaml"), config_fragment())?;
-    let environment = environment(&control_plane, &booted)?;
+    let environment = environment(control_plane, nodes)?;
     fs::write(directory.join("env"), &environment)?;
     explain(&directory.join("env"), &environment);
-    hold()?;
-    say("stopping");
     Ok(())
 }
 
 /// Returns when interrupted.
-pub(crate) fn hold() -> Result<()> {
+pub(crate) fn hold() {
     while !interrupt::interrupted() {
         // Signals end the sleep of no thread but their own; this one only has to notice within a blink.
         std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(())
+    say("stopping");
 }
 
 /// `KEY='value'` lines that a shell can source.
