@@ -36,6 +36,16 @@ rules:
 - level: Metadata
 ";
 
+/// A request that proves that certificates are signed.
+const PROBE: &str = "apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: lab-probe}
+spec:
+  request: @REQUEST@
+  signerName: kubernetes.io/kube-apiserver-client
+  usages: [client auth]
+";
+
 /// A part of the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
@@ -171,6 +181,23 @@ impl ControlPlane {
         })
         .with_context(|| tail(&log))?;
         self.running.insert(component, daemon);
+        if component == Component::ControllerManager && self.running.contains_key(&Component::ApiServer) {
+            self.wait_for_controllers().context("the controllers do not work")?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a certificate is signed: the controller-manager says it is healthy seconds before its controllers
+    /// start, which would be counted as the agent's waiting.
+    fn wait_for_controllers(&self) -> Result<()> {
+        let kubectl = self.kubectl()?;
+        kubectl.create(&PROBE.replace("@REQUEST@", &self.pki.request("lab-probe")?))?;
+        kubectl.run(&["certificate", "approve", "lab-probe"])?;
+        wait_until("a signed certificate", START_LIMIT, || {
+            let probe = kubectl.get(&["csr", "lab-probe"])?;
+            Ok(probe["status"]["certificate"].is_string().then_some(()))
+        })?;
+        kubectl.run(&["delete", "csr", "lab-probe"])?;
         Ok(())
     }
 

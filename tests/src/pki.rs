@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+
+use crate::process::run;
 
 /// The authority and the directory its files are in.
 #[derive(Debug)]
@@ -73,6 +76,15 @@ impl Pki {
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(name, params)
+    }
+
+    /// A signing request, as the API takes it: PEM in base64.
+    pub(crate) fn request(&self, user: &str) -> Result<String> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, user);
+        let path = self.path("request.csr");
+        fs::write(&path, params.serialize_request(&KeyPair::generate()?)?.pem()?)?;
+        run(Command::new("base64").arg("--wrap=0").arg(path))
     }
 
     fn sign(&self, name: &str, mut params: CertificateParams) -> Result<Identity> {
