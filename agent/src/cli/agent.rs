@@ -55,7 +55,7 @@ async fn reloaded(
         tokio::select! { _ = changes.next() => {}, _ = hangup.recv() => {} }
         tokio::time::sleep(SETTLE).await;
         match configuration(sources) {
-            Ok(new) if format!("{new:?}") != format!("{current:?}") => return,
+            Ok(new) if new != *current => return,
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(

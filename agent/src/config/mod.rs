@@ -36,7 +36,7 @@ pub use starter::STARTER;
 use crate::names::{ApiServerUrl, Cidr, NodeName, Token};
 
 /// The validated configuration of a node. Immutable; made once a start and at each reload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The cluster to join.
     pub cluster: Cluster,
@@ -57,7 +57,7 @@ pub struct Config {
 }
 
 /// The cluster to join.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Its name, as it appears in kubeconfig files.
     pub name: String,
@@ -92,7 +92,7 @@ pub struct Dns {
 }
 
 /// How this machine proves who it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
     /// The token for the first certificate. `None`: allowed once an identity exists.
     pub token: Option<TokenSource>,
@@ -101,7 +101,7 @@ pub struct Identity {
 }
 
 /// Where the bootstrap token is read from, again each time it is needed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum TokenSource {
     /// A file, readable by root alone.
     File(PathBuf),

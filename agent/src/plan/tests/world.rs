@@ -376,7 +376,7 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
         0..25_usize,
         prop::collection::vec(0..40_usize, 0..6),
         prop::collection::vec(0..6_usize, 0..3),
-        proptest::bool::ANY,
+        prop::collection::vec(0..3_usize, 0..4),
     )
         .prop_map(|(passes, lost, stopped, changed)| {
             let mut world = World::fresh();
@@ -396,9 +396,10 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
                     "inactive".clone_into(&mut state.active);
                 }
             }
-            if changed {
+            for index in changed {
                 let at = world.tick();
-                if let Some(Ok(Some(file))) = world.observed.files.get_mut(paths::kubelet_config()) {
+                let path = [paths::kubelet_config(), paths::proxy_config(), paths::proxy_kubeconfig()][index];
+                if let Some(Ok(Some(file))) = world.observed.files.get_mut(path) {
                     *file = FileOnDisk { content: b"edited".to_vec(), mode: 0o644, mtime_usec: at };
                 }
             }
