@@ -17,13 +17,14 @@ pub fn bridge_path(config: &Config) -> PathBuf {
 
 /// The bridge configuration for `pod_cidr`.
 pub fn bridge(config: &Config, pod_cidr: &str) -> FileSpec {
+    // `isDefaultGateway` sets the default route; one in the ipam section too fails with "file exists".
     let bridge = json!({
         "type": "bridge",
         "bridge": "kn0",
         "isDefaultGateway": true,
         "ipMasq": true,
         "hairpinMode": true,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": pod_cidr}]], "routes": [{"dst": "0.0.0.0/0"}]},
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": pod_cidr}]]},
     });
     let conf = json!({
         "cniVersion": "0.4.0",
