@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::desired::{self, Facts, Program, paths, units};
 use crate::observe::{self, Attempt, Eyes, Fact, Observed, Watched, facts};
 use crate::plan::{self, Phase, Plan, Step, Verdict, View};
+use crate::ports::changes::Changes;
 use crate::ports::cluster::{self, Seen};
 use crate::ports::root::Root;
 use crate::ports::systemd::Systemd;
@@ -37,6 +38,7 @@ enum Wake {
     Node(Fact<Seen<Node>>),
     Request(String, Fact<Seen<CertificateSigningRequest>>),
     Programs(Box<(Program, Program)>),
+    Files,
     BusLost,
 }
 
@@ -75,6 +77,7 @@ impl std::fmt::Debug for Wake {
             Self::Node(_) => "node",
             Self::Request(..) => "request",
             Self::Programs(_) => "programs",
+            Self::Files => "files",
             Self::BusLost => "bus lost",
         })
     }
@@ -176,9 +179,36 @@ impl Reconciler {
         }
     }
 
+    /// Once the host's files are there, whoever changes one of them wakes the loop: an operator, the kubelet that renews
+    /// its certificates, a network plugin.
+    fn follow_files(&mut self, plan: &Plan) {
+        const NAME: &str = "files";
+        let there = plan.verdicts.get(&Phase::Host).is_some_and(Verdict::is_satisfied);
+        if !there || self.watches.contains_key(NAME) {
+            return;
+        }
+        let root = &self.hands.root;
+        let conf_dir = root.path(&self.hands.config.network.conf_dir);
+        let ours = [
+            paths::kubelet_config().parent(),
+            Some(paths::kubelet_pki()),
+            Some(paths::units()),
+            paths::joined().parent(),
+        ];
+        let mut directories: Vec<_> = ours.into_iter().flatten().map(|path| root.path(path)).collect();
+        directories.push(conf_dir);
+        let references: Vec<&std::path::Path> = directories.iter().map(std::path::PathBuf::as_path).collect();
+        let changes = match Changes::of(&references) {
+            Ok(changes) => changes,
+            Err(error) => return tracing::warn!(%error, "changed files are noticed only with the next pass"),
+        };
+        let wake = self.wake.clone();
+        self.watches.insert(NAME.to_owned(), self.background.spawn(wake_on(changes, wake)));
+    }
+
     async fn take(&mut self, wake: Wake) {
         match wake {
-            Wake::Units => {}
+            Wake::Units | Wake::Files => {}
             Wake::Node(seen) => self.watched.node = Some(seen),
             Wake::Request(name, seen) => {
                 self.watched.requests.insert(name, seen);
@@ -217,6 +247,7 @@ impl Reconciler {
             View { config: &self.hands.config.clone(), desired: desired.as_ref(), observed: &observed, now };
         let plan = plan::plan(view);
         self.follow_api(&observed, &plan);
+        self.follow_files(&plan);
         for (&phase, verdict) in &plan.verdicts {
             if let Verdict::Act(steps) = verdict {
                 self.start(phase, steps.clone(), now);
@@ -354,6 +385,10 @@ impl Reconciler {
     pub fn config(&self) -> &Config {
         &self.hands.config
     }
+}
+
+async fn wake_on(mut changes: Changes, wake: mpsc::Sender<Wake>) {
+    while changes.next().await.is_ok() && wake.send(Wake::Files).await.is_ok() {}
 }
 
 fn until(at: Timestamp) -> Duration {

@@ -80,7 +80,7 @@ impl Scenario {
     /// Puts the configuration in place, the lab's and the network's drop-in first; that starts the daemon.
     pub(crate) fn configure(&self, config: &str) -> Result<()> {
         self.node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
-        self.node.put("/etc/kn-agent/config.d/50-lab.yaml", lab::config_fragment(), 0o644)?;
+        self.node.put("/etc/kn-agent/config.d/50-lab.yaml", lab::config_fragment(Minor::V1_36), 0o644)?;
         self.node.put("/etc/kn-agent/config.yaml", config, 0o600)
     }
 
