@@ -49,7 +49,7 @@ enum Format {
 ///
 /// # Errors
 ///
-/// [`ConfigErrors`] where the configuration is wrong (exit code 2); anything else where `out` can't be written.
+/// [`crate::config::ConfigErrors`] where the configuration is wrong (exit code 2); anything else where `out` can't be written.
 pub fn run(args: &Args, sources: Sources, host: &HostFacts, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Show { output } => {

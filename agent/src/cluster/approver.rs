@@ -1,6 +1,6 @@
 //! The approver: looks at certificate signing requests as they come and approves those that [`policy`] lets pass.
 //!
-//! Each request is decided on its own, up to [`CONCURRENCY`] at a time, so that none waits for another. Whatever could
+//! Each request is decided on its own, up to `CONCURRENCY` at a time, so that none waits for another. Whatever could
 //! not be found out is tried again; nothing is ever denied.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! The cluster side: what an administrator sets up once ([`init`]), hands out to a machine ([`token`], [`print`]) and
+//! The cluster side: what an administrator sets up once ([`init`]), hands out to a machine ([`token`], [`mod@print`]) and
 //! leaves running ([`approver`], which decides by [`policy`] on what [`csr`] read). [`client`] is the way there.
 
 pub mod approver;
