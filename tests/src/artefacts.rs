@@ -18,13 +18,15 @@ impl Artefacts {
     pub fn ensure(minor: Minor) -> Result<Self> {
         packages::ensure_host()?;
         let kubernetes = Kubernetes::ensure(minor)?;
-        let root = root::ensure()?;
+        let root = root::ensure(minor)?;
         let mut node = NodeSpec { root, docker: None, programs: Vec::new() };
         let root_name =
             node.root.parent().and_then(|entry| entry.file_name()).context("the root has no name")?;
         node.docker = Some(images::ensure(&root_name.to_string_lossy(), node.clone())?);
-        node.programs =
-            vec![kubernetes.program("kubelet")?, kubernetes.program("kube-proxy")?, cri_dockerd()?];
+        node.programs = vec![kubernetes.program("kubelet")?, kubernetes.program("kube-proxy")?];
+        if minor != Minor::V1_20 {
+            node.programs.push(cri_dockerd()?);
+        }
         packages::etcd()?;
         Ok(Self { kubernetes, node })
     }

@@ -8,6 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+
+use crate::process::signal;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
@@ -28,7 +31,7 @@ pub(crate) fn create(name: &str) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// Removes every cgroup of the lab whose name starts with `prefix`, waiting for the last processes to go.
+/// Removes every cgroup of the lab whose name starts with `prefix`, and kills what is still in one.
 pub(crate) fn remove_matching(prefix: &str) -> Result<()> {
     for (_, parent) in parents()? {
         for entry in fs::read_dir(&parent).into_iter().flatten().flatten() {
@@ -91,6 +94,7 @@ pub(crate) fn is_unified() -> bool {
 fn remove(path: &Path) -> io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
+        kill_processes(path)?;
         match remove_tree(path) {
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
                 thread::sleep(Duration::from_millis(20));
@@ -99,6 +103,21 @@ fn remove(path: &Path) -> io::Result<()> {
             result => return result,
         }
     }
+}
+
+/// Kills what is left in a cgroup: of a run that is over, nothing should be.
+fn kill_processes(path: &Path) -> io::Result<()> {
+    let Ok(processes) = fs::read_to_string(path.join("cgroup.procs")) else { return Ok(()) };
+    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
+        signal(pid, Signal::KILL);
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            kill_processes(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Cgroups are removed by `rmdir`, the innermost first; their files are the kernel's.

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    Artefacts, Kubectl, Kubernetes, Run, packages,
+    Artefacts, Kubectl, Kubernetes, Minor, Run, packages,
     pki::{self, Identity, Pki},
     process::{Daemon, output, wait_until},
 };
@@ -134,6 +134,11 @@ impl ControlPlane {
     /// The run it belongs to, for nodes to be booted in.
     pub fn run(&self) -> &Arc<Run> {
         &self.run
+    }
+
+    /// The minor version of Kubernetes.
+    pub fn minor(&self) -> Minor {
+        self.kubernetes.minor()
     }
 
     /// The API server's address as nodes use it.
@@ -333,13 +338,18 @@ impl ControlPlane {
 
     fn client_arguments(&self, component: Component, port: u16) -> Vec<String> {
         let kubeconfig = self.run.directory().join(format!("{}.kubeconfig", component.name()));
-        vec![
+        let mut arguments = vec![
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--bind-address={}", self.run.loopback_address()),
             format!("--secure-port={port}"),
             // One of each, whose predecessor may have been killed: waiting for its lease would only cost time.
             "--leader-elect=false".to_owned(),
-        ]
+        ];
+        if self.minor() == Minor::V1_20 {
+            // The port without TLS, on every address.
+            arguments.push("--port=0".to_owned());
+        }
+        arguments
     }
 }
 

@@ -77,7 +77,7 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
     let (configuration, approver) = prepare_cluster(&given, &control_plane)?;
 
     steps.step("on the machine: install the package, write the configuration");
-    let seconds = join(&given, &node, &configuration)?;
+    let seconds = join(&given, &node, &config_fragment(control_plane.minor()), &configuration)?;
     let took = format!("{seconds:.1} s from the configuration to Ready");
     let kubectl = control_plane.kubectl()?;
     let ready = kubectl.node_condition(node.name(), "Ready")?;
@@ -139,13 +139,13 @@ fn prepare_cluster(given: &Given, control_plane: &ControlPlane) -> Result<(Strin
 }
 
 /// Installs and configures the agent; returns the seconds from the configuration to Ready.
-fn join(given: &Given, node: &Node, configuration: &str) -> Result<f64> {
+fn join(given: &Given, node: &Node, fragment: &str, configuration: &str) -> Result<f64> {
     node.put("/root/kn-agent.deb", fs::read(&given.deb)?, 0o644)?;
     node.exec(&["dpkg", "--install", "/root/kn-agent.deb"])?;
     detail("dpkg --install kn-agent.deb");
     // What differs from a usual machine first: the daemon starts at the first file it can use.
     node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o600)?;
-    node.put("/etc/kn-agent/config.d/50-lab.yaml", config_fragment(), 0o600)?;
+    node.put("/etc/kn-agent/config.d/50-lab.yaml", fragment, 0o600)?;
     let start = Instant::now();
     node.put("/etc/kn-agent/config.yaml", configuration, 0o600)?;
     detail("/etc/kn-agent/config.yaml written; kn-agent status --wait:");

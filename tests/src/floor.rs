@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    Artefacts, ControlPlane, Identity, Kubectl, Node, PAUSE_IMAGE, pki,
+    Artefacts, ControlPlane, Identity, Kubectl, Minor, Node, PAUSE_IMAGE, pki,
     progress::{Steps, detail},
     quirks, wait_until, workload,
 };
@@ -27,13 +27,36 @@ ExecStart=/usr/local/bin/cri-dockerd --container-runtime-endpoint=unix:///run/cr
 ";
 
 const KUBELET_UNIT: &str = "[Unit]
-After=cri-dockerd.service
-Requires=cri-dockerd.service
+After=@RUNTIME@.service
+Requires=@RUNTIME@.service
 [Service]
 Type=notify
+Environment=AWS_EC2_METADATA_DISABLED=true
 ExecStart=/usr/local/bin/kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubelet.kubeconfig \
---hostname-override=@NAME@ --node-ip=@ADDRESS@
+--hostname-override=@NAME@ --node-ip=@ADDRESS@ @FLAGS@
 ";
+
+/// What the kubelet talks to: its unit, and the flags that say so.
+struct RuntimeInterface {
+    unit: &'static str,
+    flags: &'static str,
+}
+
+impl RuntimeInterface {
+    fn of(minor: Minor) -> Self {
+        match minor {
+            Minor::V1_20 => Self {
+                unit: "docker",
+                flags: "--network-plugin=cni --cni-bin-dir=/usr/lib/cni --cni-conf-dir=/etc/cni/net.d \
+--pod-infra-container-image=@PAUSE@",
+            },
+            Minor::V1_36 => Self {
+                unit: "cri-dockerd",
+                flags: "--container-runtime-endpoint=unix:///run/cri-dockerd.sock",
+            },
+        }
+    }
+}
 
 const PROXY_UNIT: &str = "[Service]
 ExecStart=/usr/local/bin/kube-proxy --config=/etc/kubernetes/kube-proxy.yaml
@@ -46,7 +69,6 @@ authorization: {mode: Webhook}
 cgroupDriver: cgroupfs
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
-containerRuntimeEndpoint: unix:///run/cri-dockerd.sock
 failSwapOn: false
 resolvConf: ''
 ";
@@ -83,11 +105,11 @@ pub fn floor(artefacts: &Artefacts) -> Result<()> {
     steps.step("a node, everything on it stopped");
     let cold = boot(&control_plane, artefacts, "cold")?;
     let seconds = start(&control_plane, &cold, &["kubelet", "kube-proxy"])?;
-    detail(format_args!("docker, cri-dockerd, kubelet, kube-proxy started; Ready after {seconds:.2} s"));
+    detail(format_args!("runtime, kubelet and kube-proxy started; Ready after {seconds:.2} s"));
 
     steps.step("a node whose runtime already runs");
     let warm = boot(&control_plane, artefacts, "warm")?;
-    warm.exec(&["systemctl", "start", "cri-dockerd"])?;
+    warm.exec(&["systemctl", "start", RuntimeInterface::of(control_plane.minor()).unit])?;
     let seconds = start(&control_plane, &warm, &["kubelet"])?;
     detail(format_args!("kubelet started; Ready after {seconds:.2} s"));
 
@@ -138,14 +160,18 @@ fn install(control_plane: &ControlPlane, node: &Node, identity: &Identity, subne
         let kubeconfig = pki::kubeconfig(&control_plane.server(), ca, &there);
         node.put(&format!("/etc/kubernetes/{program}.kubeconfig"), kubeconfig, 0o600)?;
     }
+    let runtime = RuntimeInterface::of(control_plane.minor());
     let fill = |text: &str| {
-        text.replace("@NAME@", name)
+        text.replace("@RUNTIME@", runtime.unit)
+            .replace("@FLAGS@", runtime.flags)
+            .replace("@NAME@", name)
             .replace("@ADDRESS@", &node.address().to_string())
             .replace("@PAUSE@", PAUSE_IMAGE)
             .replace("@POD_CIDR@", ControlPlane::POD_CIDR)
             .replace("@SUBNET@", subnet)
     };
-    let kubelet_config = format!("{KUBELET_CONFIG}{}\n", quirks::kubelet_config().join("\n"));
+    let kubelet_config =
+        format!("{KUBELET_CONFIG}{}\n", quirks::kubelet_config(control_plane.minor()).join("\n"));
     let proxy_config = format!("{PROXY_CONFIG}{}\n", quirks::proxy_config().join("\n"));
     for (path, text) in [
         ("/etc/kubernetes/kubelet.yaml", kubelet_config.as_str()),

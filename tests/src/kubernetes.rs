@@ -4,7 +4,7 @@ use std::{env, fmt, fs, os::unix::fs::symlink, path::PathBuf, process::Command, 
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cache, go, process::run};
+use crate::{cache, debian, go, packages, process::run};
 
 /// Every program a lab uses, in one version.
 const PROGRAMS: [&str; 7] = [
@@ -20,6 +20,8 @@ const PROGRAMS: [&str; 7] = [
 /// The Kubernetes minor versions the lab can build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Minor {
+    /// The oldest the agent supports.
+    V1_20,
     /// The newest the agent supports.
     V1_36,
 }
@@ -27,6 +29,7 @@ pub enum Minor {
 impl fmt::Display for Minor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Self::V1_20 => "1.20",
             Self::V1_36 => "1.36",
         })
     }
@@ -37,8 +40,9 @@ impl FromStr for Minor {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
+            "1.20" => Ok(Self::V1_20),
             "1.36" => Ok(Self::V1_36),
-            _ => bail!("the lab has Kubernetes 1.36"),
+            _ => bail!("the lab has Kubernetes 1.20 and 1.36"),
         }
     }
 }
@@ -51,10 +55,18 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Finds the programs in `KN_AGENT_LAB_KUBERNETES` and `KUBEBUILDER_ASSETS`, and builds them where one is missing.
+    /// Finds the programs in `KN_AGENT_LAB_KUBERNETES` and `KUBEBUILDER_ASSETS` (for the newest version), and builds
+    /// them where one is missing.
     pub fn ensure(minor: Minor) -> Result<Self> {
-        let given = ["KN_AGENT_LAB_KUBERNETES", "KUBEBUILDER_ASSETS"].into_iter().filter_map(env::var_os);
-        let mut found = Self { minor, directories: given.map(PathBuf::from).collect() };
+        let directories = match minor {
+            Minor::V1_20 => vec![build_1_20()?],
+            Minor::V1_36 => {
+                let given =
+                    ["KN_AGENT_LAB_KUBERNETES", "KUBEBUILDER_ASSETS"].into_iter().filter_map(env::var_os);
+                given.map(PathBuf::from).collect()
+            }
+        };
+        let mut found = Self { minor, directories };
         if PROGRAMS.iter().any(|program| found.program(program).is_err()) {
             found.directories.push(build_1_36()?);
         }
@@ -79,6 +91,39 @@ impl Kubernetes {
     pub fn version(&self) -> Result<String> {
         Ok(run(Command::new(self.program("kubelet")?).arg("--version"))?.trim().to_owned())
     }
+}
+
+/// Debian 12's source package, which vendors everything, with Debian 11's Go 1.15: built with 1.18 or newer, the API
+/// server segfaults on JSON answers that hold maps, and kubeadm crashes.
+fn build_1_20() -> Result<PathBuf> {
+    const VERSION: &str =
+        "KUBE_GIT_VERSION=v1.20.2 KUBE_GIT_MAJOR=1 KUBE_GIT_MINOR=20 KUBE_GIT_TREE_STATE=clean
+KUBE_GIT_COMMIT=faecb196815e248d3ecfb03c680a4507229c2a56\n";
+    let entry = cache::entry("kubernetes-1.20.2", |directory| {
+        packages::ensure_programs(&[("make", "make"), ("rsync", "rsync")])?;
+        let build = tempfile::tempdir_in(cache::directory()?)?;
+        let (go, source) = (build.path().join("go"), build.path().join("source"));
+        let apt = debian::Apt::new(&build.path().join("apt"), &["deb-src bookworm", "deb bullseye"])?;
+        apt.source("kubernetes", &source)?;
+        apt.unpack(&["golang-1.15-go", "golang-1.15-src"], &go)?;
+        fs::write(build.path().join("version"), VERSION)?;
+        let root = go.join("usr/lib/go-1.15");
+        let what = PROGRAMS.map(|program| format!("cmd/{program}")).join(" ");
+        run(Command::new("make")
+            .arg(format!("WHAT={what}"))
+            .current_dir(&source)
+            .env_clear()
+            .env("HOME", build.path())
+            .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", root.join("bin").display()))
+            .env("GOROOT", &root)
+            .env("CGO_ENABLED", "0")
+            .env("KUBE_GIT_VERSION_FILE", build.path().join("version")))?;
+        let (out, bin) = (source.join("_output/local/go/bin"), directory.join("bin"));
+        fs::create_dir(&bin)?;
+        PROGRAMS.iter().try_for_each(|program| fs::rename(out.join(program), bin.join(program)))?;
+        Ok(())
+    })?;
+    Ok(entry.join("bin"))
 }
 
 /// One binary with a link per program: seven programs then link once.

@@ -22,6 +22,7 @@ mod artefacts;
 mod cache;
 mod cgroup;
 mod control_plane;
+mod debian;
 mod footprint;
 mod go;
 mod images;

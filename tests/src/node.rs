@@ -12,10 +12,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 
 use crate::{
     Artefacts, Run, cgroup,
-    process::{Daemon, run, wait_until},
+    process::{Daemon, run, signal, wait_until},
     quirks::{self, NodeFile},
 };
 
@@ -47,7 +48,8 @@ done
 ip link set host0 up
 ip address add @ADDRESS@/24 dev host0
 ip route add default via @GATEWAY@
-exec /usr/lib/systemd/systemd @ARGUMENTS@
+# nspawn's own death does not reach PID 1.
+exec setpriv --pdeathsig KILL /usr/lib/systemd/systemd @ARGUMENTS@
 "#;
 
 /// What a node is made of.
@@ -164,8 +166,7 @@ impl Node {
     pub fn kill(&mut self) {
         // PID 1 of a PID namespace takes everything in it along; its parents end with it or are killed after it.
         if let (Ok(leader), Some(container)) = (self.leader(), &mut self.container) {
-            let _ =
-                rustix::process::kill_process(crate::process::pid_of(leader), rustix::process::Signal::KILL);
+            signal(leader, Signal::KILL);
             container.wait(Duration::from_secs(5));
         }
         if let Some(mut container) = self.container.take() {

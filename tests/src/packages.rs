@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{cache, process::run, say};
+use crate::{cache, debian::KEYRING, process::run, say};
 
 /// Programs the lab runs on the host, and the packages that bring them.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("systemd-nspawn", "systemd-container"),
     ("ip", "iproute2"),
@@ -23,25 +23,39 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("strace", "strace"),
 ];
 
-/// Installs what is missing.
+/// Installs what every run needs and is missing.
 pub(crate) fn ensure_host() -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
         "the lab needs root: it makes namespaces, mounts and a bridge"
     );
-    let mut missing: Vec<_> =
-        PROGRAMS.iter().filter(|(name, _)| find(name).is_none()).map(|(_, package)| *package).collect();
-    if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
+    let mut missing = missing(PROGRAMS);
+    if !Path::new(KEYRING).exists() {
         missing.push("debian-archive-keyring");
     }
-    missing.dedup();
+    install(&missing)
+}
+
+/// Installs those packages whose program, named first, is missing.
+pub(crate) fn ensure_programs(programs: &[(&str, &'static str)]) -> Result<()> {
+    install(&missing(programs))
+}
+
+fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let mut packages: Vec<_> =
+        programs.iter().filter(|(name, _)| find(name).is_none()).map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
     ensure!(find("apt-get").is_some(), "install {}: this host has no apt-get", missing.join(", "));
     say(format_args!("installing {} …", missing.join(", ")));
     let mut install = apt_get();
-    install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
+    install.args(["install", "--yes", "--no-install-recommends"]).args(missing);
     with_fresh_lists(&mut install)
 }
 

@@ -113,7 +113,7 @@ impl Daemon {
     /// SIGTERM, then SIGKILL after the grace period.
     pub(crate) fn stop(&mut self) {
         if !self.wait(Duration::ZERO) {
-            let _ = kill_process(pid_of(self.pid()), Signal::TERM);
+            signal(self.pid(), Signal::TERM);
             if !self.wait(self.grace) {
                 self.kill();
             }
@@ -122,7 +122,7 @@ impl Daemon {
 
     /// SIGKILL to its process group.
     pub(crate) fn kill(&mut self) {
-        let _ = kill_process_group(pid_of(self.pid()), Signal::KILL);
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 
@@ -147,9 +147,11 @@ impl Drop for Daemon {
     }
 }
 
-/// A child's id as the kernel calls take it. Our children are never process 0.
-pub(crate) fn pid_of(pid: u32) -> Pid {
-    i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap_or(Pid::INIT)
+/// Sends a signal to a process. It may have ended before: that is no failure.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 type Request = (Command, mpsc::Sender<std::io::Result<Child>>);

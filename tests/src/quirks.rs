@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs};
 
 use anyhow::Result;
 
-use crate::{cgroup, images::PAUSE_IMAGE};
+use crate::{Minor, cgroup, images::PAUSE_IMAGE};
 
 /// Bit of CAP_SYS_RESOURCE in the capability masks of `/proc/PID/status`.
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -71,9 +71,9 @@ pub(crate) fn init_arguments() -> &'static str {
 }
 
 /// Fields of the kubelet's configuration, one a line.
-pub(crate) fn kubelet_config() -> Vec<&'static str> {
+pub(crate) fn kubelet_config(minor: Minor) -> Vec<&'static str> {
     // The kubelet refuses cgroup v1 since 1.35 unless told otherwise; a machine of today has v2.
-    if cgroup::is_unified() { Vec::new() } else { vec!["failCgroupV1: false"] }
+    if cgroup::is_unified() || minor == Minor::V1_20 { Vec::new() } else { vec!["failCgroupV1: false"] }
 }
 
 /// Fields of kube-proxy's configuration, one a line.
@@ -83,11 +83,11 @@ pub(crate) fn proxy_config() -> Vec<&'static str> {
 }
 
 /// The fragment of kn-agent's configuration that makes it work in the lab: `/etc/kn-agent/config.d/50-lab.yaml`.
-pub fn config_fragment() -> String {
+pub fn config_fragment(minor: Minor) -> String {
     let mut text = String::from("# What only the lab needs; reasons in tests/src/quirks.rs.\n");
     // There is no registry here: the pause image is imported.
     let _ = writeln!(text, "runtime: {{sandboxImage: '{PAUSE_IMAGE}'}}");
-    for (component, fields) in [("kubelet", kubelet_config()), ("proxy", proxy_config())] {
+    for (component, fields) in [("kubelet", kubelet_config(minor)), ("proxy", proxy_config())] {
         if !fields.is_empty() {
             let _ = writeln!(text, "{component}: {{config: {{{}}}}}", fields.join(", "));
         }
