@@ -39,13 +39,26 @@ pub(crate) fn entry(key: &str, build: impl FnOnce(&Path) -> Result<()>) -> Resul
     interrupt::check()?;
     say(format_args!("building {key} …"));
     let start = Instant::now();
-    let partial = tempfile::Builder::new().prefix(&format!("{key}.partial-")).tempdir_in(&cache)?;
+    let prefix = format!("{key}.partial-");
+    remove_partial(&cache, &prefix)?;
+    let partial = tempfile::Builder::new().prefix(&prefix).tempdir_in(&cache)?;
     build(partial.path()).with_context(|| format!("cannot build {key}"))?;
     interrupt::check()?;
     fs::set_permissions(partial.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     fs::rename(partial.keep(), &path)?;
     say(format_args!("built {key} in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(path)
+}
+
+/// Removes what builds left that were killed. The caller holds the entry's lock, so none is running.
+fn remove_partial(cache: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(cache)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// An exclusive lock, held until dropped.

@@ -101,26 +101,27 @@ fn build_1_20() -> Result<PathBuf> {
 KUBE_GIT_COMMIT=faecb196815e248d3ecfb03c680a4507229c2a56\n";
     let entry = cache::entry("kubernetes-1.20.2", |directory| {
         packages::ensure_programs(&[("make", "make"), ("rsync", "rsync")])?;
-        let build = tempfile::tempdir_in(cache::directory()?)?;
-        let (go, source) = (build.path().join("go"), build.path().join("source"));
-        let apt = debian::Apt::new(&build.path().join("apt"), &["deb-src bookworm", "deb bullseye"])?;
+        let build = directory.join("build");
+        let (go, source) = (build.join("go"), build.join("source"));
+        let apt = debian::Apt::new(&build.join("apt"), &["deb-src bookworm", "deb bullseye"])?;
         apt.source("kubernetes", &source)?;
         apt.unpack(&["golang-1.15-go", "golang-1.15-src"], &go)?;
-        fs::write(build.path().join("version"), VERSION)?;
+        fs::write(build.join("version"), VERSION)?;
         let root = go.join("usr/lib/go-1.15");
         let what = PROGRAMS.map(|program| format!("cmd/{program}")).join(" ");
         run(Command::new("make")
             .arg(format!("WHAT={what}"))
             .current_dir(&source)
             .env_clear()
-            .env("HOME", build.path())
+            .env("HOME", &build)
             .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", root.join("bin").display()))
             .env("GOROOT", &root)
             .env("CGO_ENABLED", "0")
-            .env("KUBE_GIT_VERSION_FILE", build.path().join("version")))?;
+            .env("KUBE_GIT_VERSION_FILE", build.join("version")))?;
         let (out, bin) = (source.join("_output/local/go/bin"), directory.join("bin"));
         fs::create_dir(&bin)?;
         PROGRAMS.iter().try_for_each(|program| fs::rename(out.join(program), bin.join(program)))?;
+        fs::remove_dir_all(build)?;
         Ok(())
     })?;
     Ok(entry.join("bin"))
