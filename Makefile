@@ -6,6 +6,8 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kn-agent-lab
 TARGET ?= $(CACHE)/target
 export CARGO_TARGET_DIR := $(TARGET)
 DENY_VERSION := 0.20.2
+# Of the demo: 1.36 (Debian 13, cri-dockerd) or 1.20 (Debian 12, dockershim).
+KUBERNETES ?= 1.36
 
 BINARY := $(TARGET)/release/kn-agent
 DEB := $(TARGET)/debian/kn-agent.deb
@@ -30,8 +32,8 @@ build: toolchain ## The binary as it ships
 deb: build ## The Debian package
 	packaging/deb/build $(BINARY) $(DEB)
 
-demo: deb ## A throw-away node from "package installed" to Ready, watched (root; KEEP=1 leaves it up)
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo
+demo: deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, KEEP=1 leaves it up)
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo --kubernetes $(KUBERNETES)
 
 test: deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace

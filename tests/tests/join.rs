@@ -180,15 +180,18 @@ fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -
 
     // docker does not start: an operator's key it does not know.
     scenario.wait_ready(JOIN)?;
-    scenario
-        .node
-        .sh("cp /etc/docker/daemon.json /root/ && systemctl stop docker.service docker.socket", &[])?;
+    scenario.node.sh("cp /etc/docker/daemon.json /root/", &[])?;
     scenario.node.put(
         "/etc/kn-agent/config.d/60-broken.yaml",
         "runtime: {daemonJson: {no-such-key: 1}}\n",
         0o644,
     )?;
-    let phase = scenario.wait_reason("UnitFailed", Duration::from_secs(20))?;
+    lab::wait_until("daemon.json to be written", SEEN, || {
+        Ok(scenario.node.exec(&["cat", "/etc/docker/daemon.json"])?.contains("no-such-key").then_some(()))
+    })?;
+    // On a joined node docker is not restarted for it; whoever restarts it meets it.
+    scenario.node.exec(&["systemctl", "stop", "docker.service", "docker.socket"])?;
+    let phase = scenario.wait_reason("UnitCrashLoop", Duration::from_secs(20))?;
     let message = phase["message"].as_str().unwrap_or_default();
     ensure!(message.contains("no-such-key"), "docker's own words are missing: {message}");
     scenario.node.sh("rm /etc/kn-agent/config.d/60-broken.yaml && cp /root/daemon.json /etc/docker/", &[])?;
