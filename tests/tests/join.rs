@@ -6,6 +6,7 @@ mod scenario;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use lab::Minor;
 use scenario::{NODE, Scenario};
 
 const JOIN: Duration = Duration::from_mins(1);
@@ -29,7 +30,7 @@ fn present(scenario: &Scenario) -> Vec<&'static str> {
 
 #[test]
 fn a_fresh_machine_becomes_a_ready_node_and_stays_untouched_after() -> Result<()> {
-    let scenario = Scenario::start("join")?;
+    let scenario = Scenario::start("join", Minor::V1_36)?;
     let node = &scenario.node;
     ensure!(present(&scenario).is_empty(), "not fresh: {:?}", present(&scenario));
     ensure!(scenario.unit("docker.service", "ActiveState")? != "active");
@@ -158,7 +159,7 @@ fn a_second_run_changes_nothing(scenario: &Scenario) -> Result<()> {
 #[test]
 fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -> Result<()> {
     const SEEN: Duration = Duration::from_secs(10);
-    let mut scenario = Scenario::start("world")?;
+    let mut scenario = Scenario::start("world", Minor::V1_36)?;
     let right = scenario.fresh_config()?;
 
     // A token nobody knows: 401.
@@ -200,7 +201,7 @@ fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -
 
 #[test]
 fn a_daemon_that_is_killed_at_any_moment_of_a_join_gets_there_all_the_same() -> Result<()> {
-    let scenario = Scenario::start("crash")?;
+    let scenario = Scenario::start("crash", Minor::V1_36)?;
     scenario.configure(&scenario.fresh_config()?)?;
     let begun = Instant::now();
     let mut kills = 0;
@@ -221,5 +222,35 @@ fn a_daemon_that_is_killed_at_any_moment_of_a_join_gets_there_all_the_same() -> 
         let count = names.lines().filter(|name| name.contains(purpose)).count();
         ensure!((1..=2).contains(&count), "{count} requests {purpose}: {names}");
     }
+    Ok(())
+}
+
+#[test]
+fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> Result<()> {
+    let scenario = Scenario::start("dockershim", Minor::V1_20)?;
+    let name = scenario.node.address().to_string();
+    scenario.node.put("/etc/kn-agent/config.d/30-name.yaml", format!("node: {{name: {name}}}\n"), 0o644)?;
+    scenario.configure(&scenario.fresh_config()?)?;
+    let status = scenario.wait_ready(JOIN)?;
+    ensure!(status["node"] == name.as_str(), "{}", status["node"]);
+    let kubectl = scenario.control_plane.kubectl()?;
+    ensure!(kubectl.node_condition(&name, "Ready")?.as_deref() == Some("True"));
+    let runtime =
+        kubectl.run(&["get", "node", &name, "-o", "jsonpath={.status.nodeInfo.containerRuntimeVersion}"])?;
+    ensure!(runtime.starts_with("docker://20."), "{runtime}");
+    let unit = scenario.node.exec(&["cat", "/etc/systemd/system/kubelet.service"])?;
+    ensure!(unit.contains("--network-plugin=cni") && unit.contains("AWS_EC2_METADATA_DISABLED"), "{unit}");
+    // Both programs go by the one name.
+    ensure!(unit.contains(&format!("--hostname-override={name}")));
+    let proxy = scenario.node.exec(&["cat", "/etc/kubernetes/kube-proxy.yaml"])?.replace('"', "");
+    ensure!(proxy.contains(&format!("hostnameOverride: {name}")), "{proxy}");
+    // The kubelet only warns of fields it does not know: there are none. The control is what it does say.
+    let log = scenario.node.exec(&["journalctl", "-u", "kubelet", "-o", "cat", "--no-pager"])?;
+    ensure!(
+        log.contains("Successfully registered node") || log.contains("was previously registered"),
+        "no kubelet log"
+    );
+    ensure!(!log.contains("lenient decoding"), "{log}");
+    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing to do"));
     Ok(())
 }

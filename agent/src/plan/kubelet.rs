@@ -1,11 +1,16 @@
 //! The kubelet's unit and health.
 
-use super::{Verdict, View, bring_up, newest_write, soon};
+use super::{Verdict, View, bring_up, network, newest_write, soon};
 use crate::desired::{paths, units};
 use crate::reason::Reason;
 
 /// Its unit is active, newer than its files, and it says that it is well.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
+    // With dockershim it is the kubelet itself that looks for the configuration only every 5 s.
+    let dockershim = view.desired.is_some_and(|desired| !desired.cri_dockerd);
+    if let Some(verdict) = dockershim.then(|| network::conf_pending(view)).flatten() {
+        return verdict;
+    }
     let unit_file = paths::units().join(units::KUBELET);
     let inputs = [unit_file.as_path(), paths::kubelet_config(), paths::kubelet_kubeconfig()];
     if let Some(verdict) = bring_up(view, units::KUBELET, newest_write(view, inputs)) {

@@ -41,9 +41,9 @@ fn from_make(variable: &str) -> Result<PathBuf> {
 
 impl Scenario {
     /// Boots everything; the cluster has its bindings, the machine has the package and no configuration.
-    pub(crate) fn start(name: &str) -> Result<Self> {
+    pub(crate) fn start(name: &str, minor: Minor) -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let artefacts = Artefacts::ensure(Minor::V1_36)?;
+        let artefacts = Artefacts::ensure(minor)?;
         let control_plane = ControlPlane::start(name, &artefacts)?;
         let node = Node::boot(control_plane.run(), &artefacts, NODE)?;
         let mut scenario = Self { approver: None, node, control_plane, _turn: turn };
@@ -80,7 +80,11 @@ impl Scenario {
     /// Puts the configuration in place, the lab's and the network's drop-in first; that starts the daemon.
     pub(crate) fn configure(&self, config: &str) -> Result<()> {
         self.node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
-        self.node.put("/etc/kn-agent/config.d/50-lab.yaml", lab::config_fragment(Minor::V1_36), 0o644)?;
+        self.node.put(
+            "/etc/kn-agent/config.d/50-lab.yaml",
+            lab::config_fragment(self.control_plane.minor()),
+            0o644,
+        )?;
         self.node.put("/etc/kn-agent/config.yaml", config, 0o600)
     }
 
