@@ -12,16 +12,22 @@ pub mod names;
 pub mod reason;
 
 pub mod config;
+#[expect(clippy::disallowed_methods, reason = "the world is reached from here")]
 pub mod ports;
 
 pub mod desired;
+#[expect(clippy::disallowed_methods, reason = "facts of the host are looked up here")]
 pub mod observe;
 pub mod plan;
 
+#[expect(clippy::disallowed_methods, reason = "systemd hands credentials over in the environment")]
 pub mod apply;
 pub mod status;
 
+#[expect(clippy::disallowed_methods, reason = "an administrator's kubeconfig and clock")]
 pub mod cluster;
+#[expect(clippy::disallowed_methods, reason = "the clock of a pass, the lock of the daemon")]
 pub mod reconcile;
 
+#[expect(clippy::disallowed_methods, reason = "the edge: clock, environment, programs")]
 pub mod cli;

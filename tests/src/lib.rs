@@ -13,6 +13,7 @@
 //! Dropping a value stops what it started. Nothing outlives the process that started it, however that dies: children
 //! carry a parent-death signal, mounts live in mount namespaces of their own, and what the kernel keeps after that
 //! (a bridge, empty cgroups, a directory) the next run removes.
+#![allow(clippy::disallowed_methods, reason = "the lab is all about files, programs and time")]
 #![allow(
     clippy::missing_errors_doc,
     reason = "everything here fails by `anyhow`, and a failure ends the test"

@@ -1,4 +1,5 @@
 //! The lab's command line: `cargo run -p kn-agent-tests --bin lab -- COMMAND`.
+#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
 //! From "package installed" to Ready on real parts, and what must hold on the way and after.
+#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
 #![allow(missing_docs, reason = "a test's name says what it shows")]
 
 mod scenario;

@@ -1,4 +1,5 @@
 //! What scenarios rely on the lab for.
+#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
 
 use std::fs;
 

@@ -12,6 +12,7 @@ mod merge;
 mod problem;
 mod provenance;
 mod shape;
+#[expect(clippy::disallowed_methods, reason = "the one file of the configuration that reads")]
 pub mod sources;
 mod starter;
 #[cfg(test)]

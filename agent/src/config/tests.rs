@@ -1,6 +1,6 @@
 //! The whole way, from files in a directory to a configuration or to what is said about them.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::fmt::Write as _;
 use std::fs;
