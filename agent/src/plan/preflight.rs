@@ -28,16 +28,8 @@ pub struct Check {
 pub struct Problem(pub Reason);
 
 /// Every check's name.
-pub const NAMES: &[&str] = &[
-    "kubelet",
-    "kubelet-flags",
-    "kube-proxy",
-    "cri-dockerd",
-    "docker",
-    "daemon-json",
-    "cni-plugins",
-    "swap",
-];
+pub const NAMES: &[&str] =
+    &["kubelet", "kubelet-flags", "kube-proxy", "cri-dockerd", "docker", "daemon-json", "cni-plugins"];
 
 /// Runs every check on what was observed.
 pub fn checks(view: View<'_>) -> Vec<Check> {
@@ -84,6 +76,11 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
                 Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", "))))
             },
         ));
+    }
+    if let Some(unknown) = config.preflight.ignore.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        let found =
+            format!("preflight.ignore: there is no check `{unknown}`; there are {}", NAMES.join(", "));
+        outcomes.push(("ignore", Err((Reason::PreflightFailed, found))));
     }
     let ignored = |name: &str| config.preflight.ignore.contains(name);
     let check = |(name, outcome): (&'static str, Result<String, (Reason, String)>)| match outcome {

@@ -315,6 +315,14 @@ impl World {
         self.issued = issued;
     }
 
+    pub(super) fn ignore(&mut self, check: &str) {
+        self.config.preflight.ignore.insert(check.to_owned());
+    }
+
+    pub(super) fn lose_kubelet(&mut self) {
+        self.observed.facts.kubelet = Program::default();
+    }
+
     pub(super) fn delete_node(&mut self) {
         self.observed.watched.node = Some(Ok(Seen::Absent));
     }
