@@ -196,7 +196,15 @@ fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -
     let phase = scenario.wait_reason("UnitCrashLoop", Duration::from_secs(20))?;
     let message = phase["message"].as_str().unwrap_or_default();
     ensure!(message.contains("no-such-key"), "docker's own words are missing: {message}");
-    scenario.node.sh("rm /etc/kn-agent/config.d/60-broken.yaml && cp /root/daemon.json /etc/docker/", &[])?;
+    // First the cause, then its effect: an agent that still has the key in its configuration would write it again.
+    let reloads = || -> Result<usize> {
+        let log = scenario.node.exec(&["journalctl", "-u", "kn-agent", "-o", "cat", "--no-pager"])?;
+        Ok(log.matches("the configuration changed").count())
+    };
+    let before = reloads()?;
+    scenario.node.exec(&["rm", "/etc/kn-agent/config.d/60-broken.yaml"])?;
+    lab::wait_until("the configuration to be read again", SEEN, || Ok((reloads()? > before).then_some(())))?;
+    scenario.node.exec(&["cp", "/root/daemon.json", "/etc/docker/daemon.json"])?;
     scenario.wait_ready(JOIN).map(drop)
 }
 
