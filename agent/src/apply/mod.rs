@@ -38,18 +38,10 @@ pub struct Outcome {
     pub result: Result<(), Failure>,
 }
 
-/// Does steps in order up to the first failure.
-pub async fn apply(steps: Vec<Step>, hands: &Hands) -> Vec<Outcome> {
-    let mut outcomes = Vec::with_capacity(steps.len());
-    for step in steps {
-        let result = one(&step, hands).await;
-        let failed = result.is_err();
-        outcomes.push(Outcome { key: step.key(), step, result });
-        if failed {
-            break;
-        }
-    }
-    outcomes
+/// Does one step.
+pub async fn apply(step: Step, hands: &Hands) -> Outcome {
+    let result = one(&step, hands).await;
+    Outcome { key: step.key(), step, result }
 }
 
 async fn one(step: &Step, hands: &Hands) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! docker and its CRI shim.
 
-use super::{Step, Verdict, View, bring_up, files, network, newest_write, soon};
+use super::{Verdict, View, bring_up, files, network, newest_write, soon};
 use crate::desired::{DaemonJson, paths, units};
 use crate::reason::Reason;
 
@@ -81,11 +81,4 @@ fn docker(view: View<'_>) -> Option<Verdict> {
     let joined = matches!(view.observed.files.get(paths::joined()), Some(Ok(Some(_))));
     let written = if joined { 0 } else { newest_write(view, [paths::daemon_json()]) };
     bring_up(view, units::DOCKER, written)
-}
-
-impl Step {
-    /// Whether the step interrupts what runs.
-    pub fn interrupts(&self) -> bool {
-        matches!(self, Self::RestartUnit { .. })
-    }
 }

@@ -77,4 +77,9 @@ impl Step {
             }
         }
     }
+
+    /// Whether the step interrupts what runs.
+    pub fn interrupts(&self) -> bool {
+        matches!(self, Self::RestartUnit { .. })
+    }
 }

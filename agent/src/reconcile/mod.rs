@@ -267,9 +267,9 @@ impl Reconciler {
             let mut outcomes = Vec::with_capacity(steps.len());
             for step in steps {
                 let from = Timestamp::now();
-                let done = apply::apply(vec![step], &hands).await;
-                let failed = done.iter().any(|o| o.result.is_err());
-                outcomes.extend(done.into_iter().map(|o| (o, from, Timestamp::now())));
+                let outcome = apply::apply(step, &hands).await;
+                let failed = outcome.result.is_err();
+                outcomes.push((outcome, from, Timestamp::now()));
                 if failed {
                     break;
                 }
