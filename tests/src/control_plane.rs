@@ -136,6 +136,11 @@ impl ControlPlane {
         &self.run
     }
 
+    /// Kubernetes' programs.
+    pub fn kubernetes(&self) -> &Kubernetes {
+        &self.kubernetes
+    }
+
     /// The minor version of Kubernetes.
     pub fn minor(&self) -> Minor {
         self.kubernetes.minor()

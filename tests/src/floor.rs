@@ -17,7 +17,7 @@ use crate::{
 const READY_LIMIT: Duration = Duration::from_mins(2);
 const POD_CIDR_LIMIT: Duration = Duration::from_secs(10);
 
-const CRI_DOCKERD_UNIT: &str = "[Unit]
+pub(crate) const CRI_DOCKERD_UNIT: &str = "[Unit]
 After=docker.service
 Requires=docker.service
 [Service]
@@ -88,7 +88,7 @@ metadata: {name: @NAME@, labels: {kubernetes.io/hostname: @NAME@}}
 status: {capacity: {pods: '0'}, allocatable: {pods: '0'}}
 ";
 
-const CNI: &str = r#"{
+pub(crate) const CNI: &str = r#"{
   "cniVersion": "0.4.0", "name": "default", "type": "bridge", "bridge": "cni0",
   "isGateway": true, "ipMasq": true, "hairpinMode": true,
   "ipam": {"type": "host-local", "ranges": [[{"subnet": "@SUBNET@"}]], "routes": [{"dst": "0.0.0.0/0"}]}

@@ -72,8 +72,10 @@ pub struct Desired {
     pub enabled: Vec<&'static str>,
     /// Kernel settings: name below `/proc/sys`, value.
     pub sysctls: &'static [(&'static str, &'static str)],
-    /// The cgroup driver of both sides.
-    pub cgroup_driver: String,
+    /// What docker's own unit gets.
+    pub docker_drop_in: FileSpec,
+    /// The cgroup driver the kubelet uses.
+    pub kubelet_cgroup_driver: String,
     /// docker through cri-dockerd, or through the kubelet's own dockershim.
     pub cri_dockerd: bool,
     /// The kubelet's client certificate.
@@ -84,11 +86,18 @@ pub struct Desired {
     pub node: k8s_openapi::api::core::v1::Node,
 }
 
+impl Desired {
+    /// Every file that must be as it is described here.
+    pub fn files(&self) -> impl Iterator<Item = &FileSpec> {
+        self.host_files.iter().chain(&self.daemon_json).chain([&self.docker_drop_in])
+    }
+}
+
 /// Computes what must be true. `None` while a fact it stands on is not known yet (the kubelet's version).
 pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     let version = facts.kubelet.version?;
     let cri = versions::needs_cri_dockerd(version);
-    let driver = runtime::cgroup_driver(config, facts);
+    let driver = runtime::kubelet_cgroup_driver(config, facts);
     let mut host_files = vec![
         files::sysctl_conf(),
         files::modules_conf(),
@@ -109,10 +118,11 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     }
     Some(Desired {
         host_files,
-        daemon_json: runtime::daemon_json(config, facts, &driver),
+        daemon_json: runtime::daemon_json(config, facts),
+        docker_drop_in: runtime::docker_drop_in(),
         enabled,
         sysctls: files::SYSCTLS,
-        cgroup_driver: driver,
+        kubelet_cgroup_driver: driver,
         cri_dockerd: cri,
         client_certificate: certificates::kubelet_client(config),
         proxy_certificate: config.proxy.enabled.then(|| certificates::proxy(config)),

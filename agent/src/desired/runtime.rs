@@ -7,16 +7,31 @@ use crate::config::Config;
 
 const DRIVER_OPTION: &str = "native.cgroupdriver=";
 
-/// The cgroup driver both sides use: the one in docker's own configuration, else docker's default on this host:
-/// `systemd` on cgroup v2, `cgroupfs` on v1 (moby, daemon/runtime_unix.go).
-pub fn cgroup_driver(config: &Config, facts: &Facts) -> String {
+/// The cgroup driver docker is to use: the one configured for docker, else the one configured for the kubelet, else
+/// docker's default.
+pub fn docker_cgroup_driver(config: &Config, facts: &Facts) -> String {
     let theirs = match &facts.daemon_json {
         DaemonJson::Keys(keys) => driver_in(keys),
         DaemonJson::Broken(_) => None,
     };
     driver_in(&config.runtime.daemon_json)
         .or(theirs)
-        .unwrap_or_else(|| if facts.cgroup_v2 { "systemd" } else { "cgroupfs" }.to_owned())
+        .or_else(|| kubelets_own(config))
+        .unwrap_or_else(|| default_driver(facts).to_owned())
+}
+
+/// The cgroup driver the kubelet uses: the one configured for it, else docker's.
+pub fn kubelet_cgroup_driver(config: &Config, facts: &Facts) -> String {
+    kubelets_own(config).unwrap_or_else(|| docker_cgroup_driver(config, facts))
+}
+
+fn kubelets_own(config: &Config) -> Option<String> {
+    config.kubelet.config.get("cgroupDriver")?.as_str().map(str::to_owned)
+}
+
+/// docker's default on this host (moby, daemon/runtime_unix.go).
+fn default_driver(facts: &Facts) -> &'static str {
+    if facts.cgroup_v2 { "systemd" } else { "cgroupfs" }
 }
 
 fn driver_in(keys: &Map<String, Value>) -> Option<String> {
@@ -25,13 +40,17 @@ fn driver_in(keys: &Map<String, Value>) -> Option<String> {
 }
 
 /// `daemon.json` with the operator's keys kept; `None` where it needs no change or does not parse (a check tells).
-pub fn daemon_json(config: &Config, facts: &Facts, driver: &str) -> Option<FileSpec> {
+///
+/// docker's default driver is not written down: on a host that moves to cgroup v2 it would be the wrong one for ever.
+pub fn daemon_json(config: &Config, facts: &Facts) -> Option<FileSpec> {
     let DaemonJson::Keys(found) = &facts.daemon_json else { return None };
     let mut merged = Value::Object(found.clone());
     kubelet::merge(&mut merged, &config.runtime.daemon_json);
     let mut options: Vec<Value> =
         merged.get("exec-opts").and_then(Value::as_array).cloned().unwrap_or_default();
-    if !options.iter().any(|o| o.as_str().is_some_and(|o| o.starts_with(DRIVER_OPTION))) {
+    let driver = docker_cgroup_driver(config, facts);
+    let is_said = options.iter().any(|o| o.as_str().is_some_and(|o| o.starts_with(DRIVER_OPTION)));
+    if !is_said && driver != default_driver(facts) {
         options.push(json!(format!("{DRIVER_OPTION}{driver}")));
         merged["exec-opts"] = Value::Array(options);
     }
@@ -40,6 +59,18 @@ pub fn daemon_json(config: &Config, facts: &Facts, driver: &str) -> Option<FileS
     }
     let text = serde_json::to_string_pretty(&merged).unwrap_or_default() + "\n";
     Some(FileSpec::new(paths::daemon_json(), text, 0o644))
+}
+
+/// What docker's own unit gets: the start limit would keep docker down after its cause is mended, and `infinity` open
+/// files, as distributions ship it, make programs in containers that close every possible descriptor take minutes.
+pub fn docker_drop_in() -> FileSpec {
+    let text = "# Written by kn-agent; changes are put back. Other settings belong into a drop-in of your own.\n\
+                [Unit]\n\
+                StartLimitIntervalSec=0\n\
+                \n\
+                [Service]\n\
+                LimitNOFILE=1048576\n";
+    FileSpec::new(&paths::units().join("docker.service.d/10-kn-agent.conf"), text, 0o644)
 }
 
 /// `cri-docker.service`: ours, since cri-dockerd's own package expects a socket unit and flags of its own. `None`

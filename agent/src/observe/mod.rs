@@ -7,7 +7,6 @@ pub mod runtime;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
@@ -92,6 +91,8 @@ pub struct Eyes<'a> {
     pub systemd: &'a Fact<Systemd>,
     /// The configuration.
     pub config: &'a Config,
+    /// What docker said of itself since it started.
+    pub docker: Option<&'a Fact<runtime::Info>>,
     /// What the API server said.
     pub watched: &'a Watched,
     /// Steps that failed.
@@ -101,25 +102,19 @@ pub struct Eyes<'a> {
 /// Looks at everything once.
 pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) -> Observed {
     let root = eyes.root;
-    let units: BTreeMap<_, _> = join_all(units::ALL.iter().map(|&unit| async move {
-        let state = match eyes.systemd {
-            Ok(systemd) => systemd.unit(unit).await,
-            Err(failure) => Err(failure.clone()),
-        };
-        (unit, state)
-    }))
-    .await
-    .into_iter()
-    .collect();
+    let units: BTreeMap<_, _> = match eyes.systemd {
+        Ok(systemd) => systemd.units(units::ALL).await,
+        Err(failure) => units::ALL.iter().map(|&unit| (unit, Err(failure.clone()))).collect(),
+    };
     let active = |unit| {
         units.get(unit).is_some_and(|state: &Fact<UnitState>| state.as_ref().is_ok_and(UnitState::is_active))
     };
     let inactive = || Err("its unit is not active".to_owned());
     let docker = async {
         if active(units::DOCKER) {
-            runtime::ask(root, &eyes.config.runtime.sandbox_image).await
+            runtime::ask(root, &eyes.config.runtime.sandbox_image, eyes.docker).await
         } else {
-            Docker::default()
+            runtime::inactive()
         }
     };
     let kubelet = async { if active(units::KUBELET) { healthy(10248).await } else { inactive() } };
@@ -173,7 +168,7 @@ fn files(
     desired: Option<&Desired>,
 ) -> BTreeMap<PathBuf, Fact<Option<FileOnDisk>>> {
     let specs =
-        desired.into_iter().flat_map(|d| d.host_files.iter().chain(&d.daemon_json).map(|f| f.path.clone()));
+        desired.into_iter().flat_map(Desired::files).map(|f| f.path.clone());
     let more = [
         paths::ca().to_owned(),
         paths::joined().to_owned(),

@@ -9,43 +9,71 @@ use crate::reason::Reason;
 /// What docker says.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    /// Its cgroup driver; an error while it does not answer.
-    pub cgroup_driver: Fact<String>,
-    /// Its version.
-    pub version: String,
+    /// Whether it answers at all.
+    pub answers: Fact<()>,
+    /// What it is; an error until it has said so since its last start.
+    pub info: Fact<Info>,
     /// Whether the sandbox image is on the node.
     pub has_sandbox_image: bool,
     /// Whether cri-dockerd's socket exists.
     pub has_cri_socket: bool,
 }
 
-impl Default for Docker {
-    fn default() -> Self {
-        Self {
-            cgroup_driver: Err(Failure::new(Reason::UnitStarting, "docker.service is not active")),
-            version: String::new(),
-            has_sandbox_image: false,
-            has_cri_socket: false,
-        }
+/// What docker is. It stays as it is until docker starts anew, and asking costs docker three programs that it executes
+/// (`runc --version` and its like), so it is asked once a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// Its version.
+    pub version: String,
+    /// Its cgroup driver.
+    pub cgroup_driver: String,
+}
+
+fn silent(why: impl std::fmt::Display) -> Failure {
+    Failure::new(Reason::RuntimeUnresponsive, format!("docker: {why}"))
+}
+
+/// What is known of docker while it is not active.
+pub fn inactive() -> Docker {
+    let inactive = Failure::new(Reason::UnitStarting, "docker.service is not active");
+    Docker {
+        answers: Err(inactive.clone()),
+        info: Err(inactive),
+        has_sandbox_image: false,
+        has_cri_socket: false,
     }
 }
 
-/// Asks docker once.
-pub async fn ask(root: &Root, sandbox_image: &str) -> Docker {
+/// Asks docker what is cheap to ask; `info` is what it said of itself since it started.
+pub async fn ask(root: &Root, sandbox_image: &str, info: Option<&Fact<Info>>) -> Docker {
     let socket = root.path(paths::docker_socket());
-    let silent = |why: String| Failure::new(Reason::RuntimeUnresponsive, format!("docker: {why}"));
-    let info = match http::get_unix(&socket, "/info").await {
-        Ok(answer) if answer.status == 200 => {
-            serde_json::from_slice::<serde_json::Value>(&answer.body).map_err(|e| silent(e.to_string()))
-        }
-        Ok(answer) => Err(silent(format!("/info answered {}", answer.status))),
-        Err(why) => Err(silent(why)),
-    };
-    let image = http::get_unix(&socket, &format!("/images/{sandbox_image}/json")).await;
+    let image = format!("/images/{sandbox_image}/json");
+    let (ping, image) =
+        futures::join!(http::get_unix(&socket, "/_ping"), http::get_unix(&socket, &image));
     Docker {
-        version: info.as_ref().ok().and_then(|i| i["ServerVersion"].as_str()).unwrap_or_default().to_owned(),
-        cgroup_driver: info.map(|i| i["CgroupDriver"].as_str().unwrap_or_default().to_owned()),
+        answers: match ping {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => Err(silent(format!("/_ping answered {}", answer.status))),
+            Err(why) => Err(silent(why)),
+        },
+        info: info.cloned().unwrap_or_else(|| {
+            Err(Failure::new(Reason::Unobservable, "asking docker for its version and cgroup driver"))
+        }),
         has_sandbox_image: image.is_ok_and(|answer| answer.status == 200),
         has_cri_socket: root.exists(paths::cri_socket()),
     }
+}
+
+/// Asks docker what it is.
+///
+/// # Errors
+/// It does not answer, or not as it should.
+pub async fn info(root: &Root) -> Fact<Info> {
+    let answer = http::get_unix(&root.path(paths::docker_socket()), "/info").await.map_err(silent)?;
+    if answer.status != 200 {
+        return Err(silent(format!("/info answered {}", answer.status)));
+    }
+    let fields: serde_json::Value = serde_json::from_slice(&answer.body).map_err(silent)?;
+    let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+    Ok(Info { version: text("ServerVersion"), cgroup_driver: text("CgroupDriver") })
 }

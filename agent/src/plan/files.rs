@@ -44,7 +44,7 @@ const DIRECTORIES: &[(&str, u32)] = &[
 /// Files are written, units enabled, systemd has read them, kernel settings are made.
 pub(super) fn host(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else {
-        return Verdict::waiting(Reason::Unobservable, "asking the kubelet for its version");
+        return super::version_unknown(view);
     };
     let mut steps = Vec::new();
     for spec in &desired.host_files {
@@ -53,8 +53,6 @@ pub(super) fn host(view: View<'_>) -> Verdict {
             Err(verdict) => return verdict,
         }
     }
-    let writes_units =
-        steps.iter().any(|s| matches!(s, Step::WriteFile(f) if f.path.starts_with(paths::units())));
     if !steps.is_empty() {
         let directories = DIRECTORIES
             .iter()
@@ -62,7 +60,9 @@ pub(super) fn host(view: View<'_>) -> Verdict {
         steps.splice(0..0, directories);
     }
     let mut disabled = Vec::new();
-    let mut reload = writes_units;
+    // systemd looks for a unit it has not found before as soon as it is spoken of (since 246): a reload, which costs more
+    // than everything else here, is needed only where it knows an older file.
+    let mut reload = false;
     for &name in &desired.enabled {
         let state = match unit(view, name) {
             Ok(state) => state,
@@ -75,15 +75,16 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     }
     if !disabled.is_empty() {
         steps.push(Step::EnableUnits(disabled));
-        reload = true;
     }
     if reload {
         steps.push(Step::ReloadSystemd);
     }
-    if !steps.is_empty() {
-        return Verdict::Act(steps);
+    match kernel(view, desired.sysctls) {
+        Verdict::Act(more) => steps.extend(more),
+        other if steps.is_empty() => return other,
+        _ => {}
     }
-    kernel(view, desired.sysctls)
+    Verdict::Act(steps)
 }
 
 /// Modules and settings, each through its own oneshot unit: the daemon itself has no such right.

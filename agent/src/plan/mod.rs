@@ -1,5 +1,6 @@
 //! Every decision: desired × observed × now → plan. Pure and total.
 
+mod engine;
 mod files;
 mod identity;
 mod kubelet;
@@ -10,6 +11,7 @@ pub mod preflight;
 mod proxy;
 mod runtime;
 mod step;
+mod upkeep;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the model makes files and starts at the present")]
 mod tests;
@@ -21,7 +23,7 @@ pub use phase::Phase;
 pub use step::Step;
 
 use crate::config::Config;
-use crate::desired::Desired;
+use crate::desired::{Desired, paths};
 use crate::observe::Observed;
 use crate::ports::Failure;
 use crate::ports::systemd::UnitState;
@@ -118,6 +120,21 @@ pub struct View<'a> {
     pub now: Timestamp,
 }
 
+impl View<'_> {
+    /// Whether the Node was Ready once.
+    fn is_joined(&self) -> bool {
+        matches!(self.observed.files.get(paths::joined()), Some(Ok(Some(_))))
+    }
+}
+
+/// What must be true is not known before the kubelet has told its version.
+fn version_unknown(view: View<'_>) -> Verdict {
+    match &view.observed.facts.kubelet.error {
+        Some(error) => Verdict::blocked(Reason::BinaryMissing, error.clone()),
+        None => Verdict::waiting(Reason::Unobservable, "asking the kubelet for its version"),
+    }
+}
+
 /// Decides. Phases are asked in reading order, which is an order of their requirements except that the runtime's CRI
 /// shim waits for the network configuration; that is read from the observation, not from the verdict.
 pub fn plan(view: View<'_>) -> Plan {
@@ -136,9 +153,11 @@ pub fn plan(view: View<'_>) -> Plan {
 fn decide(phase: Phase, view: View<'_>) -> Verdict {
     match phase {
         Phase::Preflight => preflight::verdict(view),
+        Phase::Programs => preflight::programs(view),
         Phase::Trust => files::trust(view),
         Phase::Identity => identity::client(view),
         Phase::Host => files::host(view),
+        Phase::Engine => engine::verdict(view),
         Phase::Runtime => runtime::verdict(view),
         Phase::Registered => node::registered(view),
         Phase::Network => network::verdict(view),
@@ -147,6 +166,7 @@ fn decide(phase: Phase, view: View<'_>) -> Verdict {
         Phase::Proxy => proxy::verdict(view),
         Phase::ServingCert => identity::serving(view),
         Phase::Ready => node::ready(view),
+        Phase::Upkeep => upkeep::verdict(view),
     }
 }
 

@@ -24,15 +24,13 @@ pub(super) fn registered(view: View<'_>) -> Verdict {
     match node(view) {
         Err(verdict) => verdict,
         Ok(Some(_)) => Verdict::Satisfied(format!("Node {name}")),
-        Ok(None) if matches!(view.observed.files.get(paths::joined()), Some(Ok(Some(_)))) => {
-            Verdict::blocked(
-                Reason::NodeDeleted,
-                format!("the Node `{name}` was Ready before and does not exist any more"),
-            )
-        }
+        Ok(None) if view.is_joined() => Verdict::blocked(
+            Reason::NodeDeleted,
+            format!("the Node `{name}` was Ready before and does not exist any more"),
+        ),
         Ok(None) => match view.desired {
             Some(desired) => Verdict::Act(vec![Step::CreateNode(Box::new(desired.node.clone()))]),
-            None => Verdict::waiting(Reason::Unobservable, "asking the kubelet for its version"),
+            None => super::version_unknown(view),
         },
     }
 }

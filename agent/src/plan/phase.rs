@@ -6,15 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
-    /// The host can be a node.
+    /// The host can be a node, as far as can be seen without executing anything.
     Preflight,
+    /// The programs say that they can: version, flags.
+    Programs,
     /// The CA bundle is on disk.
     Trust,
     /// Key and client certificate of the node.
     Identity,
     /// Files, kernel settings, units known to systemd.
     Host,
-    /// The runtime answers.
+    /// docker runs and answers.
+    Engine,
+    /// The CRI answers, on the same cgroup driver as the kubelet.
     Runtime,
     /// The Node object exists and is ours.
     Registered,
@@ -30,15 +34,19 @@ pub enum Phase {
     ServingCert,
     /// The Node's Ready condition is True.
     Ready,
+    /// What a join need not wait for. Does not hold back Ready.
+    Upkeep,
 }
 
 impl Phase {
     /// Every phase, in reading order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Preflight,
+        Self::Programs,
         Self::Trust,
         Self::Identity,
         Self::Host,
+        Self::Engine,
         Self::Runtime,
         Self::Registered,
         Self::Network,
@@ -47,21 +55,24 @@ impl Phase {
         Self::Proxy,
         Self::ServingCert,
         Self::Ready,
+        Self::Upkeep,
     ];
 
     /// What must be satisfied before this phase may act. The whole graph is this match.
     pub const fn requires(self) -> &'static [Self] {
         match self {
             Self::Preflight => &[],
-            Self::Trust | Self::Host => &[Self::Preflight],
+            Self::Programs | Self::Engine => &[Self::Preflight],
+            Self::Trust | Self::Host => &[Self::Programs],
             Self::Identity => &[Self::Trust],
-            Self::Runtime => &[Self::Host],
+            Self::Runtime => &[Self::Host, Self::Engine],
             Self::Registered => &[Self::Identity],
             Self::Network => &[Self::Host, Self::Registered],
             Self::Kubelet => &[Self::Identity, Self::Runtime],
             Self::ProxyIdentity => &[Self::Registered],
             Self::Proxy => &[Self::ProxyIdentity, Self::Host],
             Self::ServingCert => &[Self::Kubelet],
+            Self::Upkeep => &[Self::Ready],
             Self::Ready => &[Self::Kubelet, Self::Network, Self::Proxy, Self::Registered],
         }
     }
@@ -70,9 +81,11 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Preflight => "preflight",
+            Self::Programs => "programs",
             Self::Trust => "trust",
             Self::Identity => "identity",
             Self::Host => "host",
+            Self::Engine => "engine",
             Self::Runtime => "runtime",
             Self::Registered => "registered",
             Self::Network => "network",
@@ -81,6 +94,7 @@ impl Phase {
             Self::Proxy => "proxy",
             Self::ServingCert => "servingCert",
             Self::Ready => "ready",
+            Self::Upkeep => "upkeep",
         }
     }
 }

@@ -96,13 +96,12 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         && view.observed.facts.kubelet.version.is_none()
         && view.observed.facts.kubelet.error.is_none()
     {
-        return Verdict::waiting(Reason::Unobservable, "asking the kubelet for its version");
+        return super::version_unknown(view);
     }
     let checks = checks(view);
-    let joined = matches!(view.observed.files.get(paths::joined()), Some(Ok(Some(_))));
     let mut failed = checks.iter().filter(|check| check.problem.is_some() && !check.ignored);
     match failed.next() {
-        Some(check) if !joined => {
+        Some(check) if !view.is_joined() => {
             let reason = check.problem.map_or(Reason::PreflightFailed, |p| p.0);
             Verdict::blocked(reason, format!("check {}: {}", check.name, check.found))
         }

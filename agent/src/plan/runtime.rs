@@ -1,47 +1,27 @@
-//! docker and its CRI shim.
+//! What the kubelet talks to: docker through its CRI shim, or through the kubelet's own dockershim.
 
-use super::{Verdict, View, bring_up, files, network, newest_write, soon};
-use crate::desired::{DaemonJson, paths, units};
+use super::{Verdict, View, bring_up, network, newest_write, soon};
+use crate::desired::{paths, units};
 use crate::reason::Reason;
 
-/// The runtime answers, agrees on the cgroup driver, holds the sandbox image, and its shim runs.
+/// The shim runs where one is needed, both sides use one cgroup driver, and the sandbox image is on the node.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
-    let Some(desired) = view.desired else { return Verdict::Held };
-    if let DaemonJson::Broken(why) = &view.observed.facts.daemon_json {
-        return Verdict::blocked(Reason::FileTrouble, why.clone());
-    }
-    if let Some(spec) = &desired.daemon_json {
-        match files::write(view, spec) {
-            Ok(Some(step)) => return Verdict::Act(vec![step]),
-            Ok(None) => {}
-            Err(verdict) => return verdict,
-        }
-    }
-    if let Some(verdict) = docker(view) {
+    let Some(desired) = view.desired else { return super::version_unknown(view) };
+    if let Some(verdict) = desired.cri_dockerd.then(|| shim(view)).flatten() {
         return verdict;
     }
     let docker = &view.observed.docker;
-    let driver = match &docker.cgroup_driver {
-        Ok(driver) => driver,
-        Err(failure) => {
-            return Verdict::Waiting {
-                reason: failure.reason,
-                message: failure.message.clone(),
-                until: Some(soon(view.now)),
-            };
-        }
+    let info = match &docker.info {
+        Ok(info) => info,
+        Err(failure) => return Verdict::from_failure(failure, None),
     };
-    let kubelets = view
-        .config
-        .kubelet
-        .config
-        .get("cgroupDriver")
-        .and_then(|v| v.as_str())
-        .unwrap_or(&desired.cgroup_driver);
-    if driver != kubelets {
+    if info.cgroup_driver != desired.kubelet_cgroup_driver {
         return Verdict::blocked(
             Reason::CgroupDriverMismatch,
-            format!("docker uses the cgroup driver {driver}, the kubelet would use {kubelets}"),
+            format!(
+                "docker uses the cgroup driver {}, the kubelet would use {}",
+                info.cgroup_driver, desired.kubelet_cgroup_driver
+            ),
         );
     }
     if !docker.has_sandbox_image {
@@ -54,10 +34,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
             until: Some(super::later(view.now)),
         };
     }
-    if let Some(verdict) = desired.cri_dockerd.then(|| shim(view)).flatten() {
-        return verdict;
-    }
-    Verdict::Satisfied(format!("docker {}, cgroup driver {driver}", docker.version))
+    Verdict::Satisfied(format!("docker {}, cgroup driver {}", info.version, info.cgroup_driver))
 }
 
 /// The CRI shim runs; where the bridge configuration is ours, only once that is written.
@@ -74,11 +51,4 @@ fn shim(view: View<'_>) -> Option<Verdict> {
         message: "cri-dockerd has not made its socket yet".to_owned(),
         until: Some(soon(view.now)),
     })
-}
-
-/// docker is restarted for its configuration only while this machine is no node yet: later that would hit pods.
-fn docker(view: View<'_>) -> Option<Verdict> {
-    let joined = matches!(view.observed.files.get(paths::joined()), Some(Ok(Some(_))));
-    let written = if joined { 0 } else { newest_write(view, [paths::daemon_json()]) };
-    bring_up(view, units::DOCKER, written)
 }

@@ -1,9 +1,11 @@
 //! systemd over D-Bus: units are read, enabled, started; a job's end is its signal *and* the state read again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::join_all;
+use serde::Deserialize;
 use tokio::sync::mpsc;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant};
 
@@ -26,7 +28,7 @@ trait Manager {
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
-    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<ListedUnit>>;
     fn enable_unit_files(
         &self,
         files: &[&str],
@@ -35,6 +37,21 @@ trait Manager {
     ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String);
+}
+
+/// A line of `ListUnitsByNames` (org.freedesktop.systemd1(5)).
+#[derive(Debug, Deserialize, zbus::Type)]
+struct ListedUnit {
+    name: String,
+    _description: String,
+    load: String,
+    active: String,
+    sub: String,
+    _followed: String,
+    path: OwnedObjectPath,
+    _job: u32,
+    _job_kind: String,
+    _job_path: OwnedObjectPath,
 }
 
 /// What systemd says of a unit.
@@ -83,10 +100,6 @@ fn trouble(what: &str, error: &zbus::Error) -> Failure {
     Failure::new(Reason::SystemdTrouble, format!("cannot {what}: {error}"))
 }
 
-fn text(properties: &HashMap<String, OwnedVariant>, key: &str) -> String {
-    properties.get(key).and_then(|v| String::try_from(v.clone()).ok()).unwrap_or_default()
-}
-
 impl Systemd {
     /// Connects to the bus at `address`, or to the system bus, and subscribes to systemd's signals.
     ///
@@ -105,51 +118,79 @@ impl Systemd {
         connect.await.map_err(|error| trouble("reach systemd on the system bus", &error))
     }
 
+    /// What systemd says of `units`, each by the name it was asked for.
+    ///
+    /// One call for all states, and single properties for the rest: `GetAll` on a service is some 350 properties, a few
+    /// of which PID 1 has to compute.
+    pub async fn units(&self, units: &[&'static str]) -> BTreeMap<&'static str, Result<UnitState, Failure>> {
+        match self.manager.list_units_by_names(units).await {
+            Ok(listed) => {
+                let states = units.iter().zip(listed).map(|(&unit, listed)| async move {
+                    let state = self.details(listed).await;
+                    (unit, state.map_err(|error| trouble(&format!("read the state of `{unit}`"), &error)))
+                });
+                join_all(states).await.into_iter().collect()
+            }
+            Err(error) => {
+                let failure = trouble("read the state of units", &error);
+                units.iter().map(|&unit| (unit, Err(failure.clone()))).collect()
+            }
+        }
+    }
+
     /// What systemd says of `unit`.
     ///
     /// # Errors
     /// The bus or systemd does not answer.
-    pub async fn unit(&self, unit: &str) -> Result<UnitState, Failure> {
-        let read = async {
-            let path = self.manager.load_unit(unit).await?;
-            let properties = zbus::fdo::PropertiesProxy::builder(&self.connection)
-                .destination("org.freedesktop.systemd1")
-                .path(path)
-                .build()
-                .await?;
-            let of_unit = properties
-                .get_all(zbus::names::InterfaceName::try_from("org.freedesktop.systemd1.Unit")?)
-                .await?;
-            let interface = zbus::names::InterfaceName::try_from("org.freedesktop.systemd1.Service")?;
-            let of_service = properties.get_all(interface).await.unwrap_or_default();
-            Ok::<_, zbus::Error>((of_unit, of_service))
-        };
-        let (of_unit, of_service) =
-            read.await.map_err(|error| trouble(&format!("read the state of `{unit}`"), &error))?;
-        let mut state = UnitState {
-            load: text(&of_unit, "LoadState"),
-            active: text(&of_unit, "ActiveState"),
-            sub: text(&of_unit, "SubState"),
-            enabled: text(&of_unit, "UnitFileState"),
-            needs_reload: of_unit
-                .get("NeedDaemonReload")
-                .and_then(|v| bool::try_from(v.clone()).ok())
-                .unwrap_or(false),
-            active_since_usec: of_unit
-                .get("ActiveEnterTimestamp")
-                .and_then(|v| u64::try_from(v.clone()).ok())
-                .unwrap_or(0),
-            restarts: of_service.get("NRestarts").and_then(|v| u32::try_from(v.clone()).ok()).unwrap_or(0),
-            exit_status: of_service
-                .get("ExecMainStatus")
-                .and_then(|v| i32::try_from(v.clone()).ok())
-                .unwrap_or(0),
-            log: Vec::new(),
-        };
+    pub async fn unit(&self, unit: &'static str) -> Result<UnitState, Failure> {
+        let missing = || Failure::new(Reason::SystemdTrouble, format!("systemd does not speak of `{unit}`"));
+        self.units(&[unit]).await.remove(unit).unwrap_or_else(|| Err(missing()))
+    }
+
+    async fn details(&self, listed: ListedUnit) -> Result<UnitState, zbus::Error> {
+        let ListedUnit { name, load, active, sub, path, .. } = listed;
+        let mut state = UnitState { load, active, sub, ..UnitState::default() };
+        if state.load == "not-found" {
+            return Ok(state);
+        }
+        const UNIT: &str = "org.freedesktop.systemd1.Unit";
+        const SERVICE: &str = "org.freedesktop.systemd1.Service";
+        // All of them are on their way before the first is answered.
+        let (enabled, needs_reload, active_since_usec, restarts, exit_status) = futures::join!(
+            self.property::<String>(&path, UNIT, "UnitFileState"),
+            self.property::<bool>(&path, UNIT, "NeedDaemonReload"),
+            self.property::<u64>(&path, UNIT, "ActiveEnterTimestamp"),
+            self.property::<u32>(&path, SERVICE, "NRestarts"),
+            self.property::<i32>(&path, SERVICE, "ExecMainStatus"),
+        );
+        state.enabled = enabled?;
+        state.needs_reload = needs_reload?;
+        state.active_since_usec = active_since_usec?;
+        state.restarts = restarts?;
+        state.exit_status = exit_status?;
         if state.is_failing() {
-            state.log = program::last_lines(unit, 5).await;
+            state.log = program::last_lines(&name, 5).await;
         }
         Ok(state)
+    }
+
+    async fn property<T>(&self, path: &OwnedObjectPath, interface: &str, name: &str) -> Result<T, zbus::Error>
+    where
+        T: TryFrom<OwnedVariant>,
+        T::Error: Into<zbus::Error>,
+    {
+        let answer = self
+            .connection
+            .call_method(
+                Some("org.freedesktop.systemd1"),
+                path,
+                Some("org.freedesktop.DBus.Properties"),
+                "Get",
+                &(interface, name),
+            )
+            .await?;
+        let value: OwnedVariant = answer.body().deserialize()?;
+        T::try_from(value).map_err(Into::into)
     }
 
     /// Makes systemd read its unit files again.
@@ -173,7 +214,7 @@ impl Systemd {
     ///
     /// # Errors
     /// The job's result was not `done`, or the unit is not active after it; with the unit's last log lines.
-    pub async fn start(&self, unit: &str, restart: bool) -> Result<(), Failure> {
+    pub async fn start(&self, unit: &'static str, restart: bool) -> Result<(), Failure> {
         let run = async {
             let mut removed = self.manager.receive_job_removed().await?;
             // A unit that used up its start limit would refuse for a minute after its cause is mended; our own backoff

@@ -1,6 +1,7 @@
 //! One pass, and the loop around it.
 
 mod lock;
+mod programs;
 mod watches;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::apply::{self, Hands, Outcome};
 use crate::config::Config;
 use crate::desired::{self, Facts, Program, paths, units};
-use crate::observe::{self, Attempt, Eyes, Fact, Observed, Watched, facts};
+use crate::observe::{self, Attempt, Eyes, Fact, Observed, Watched, facts, runtime};
 use crate::plan::{self, Phase, Plan, Step, Verdict, View};
 use crate::ports::changes::Changes;
 use crate::ports::cluster::{self, Seen};
@@ -37,7 +38,9 @@ enum Wake {
     Units,
     Node(Fact<Seen<Node>>),
     Request(String, Fact<Seen<CertificateSigningRequest>>),
-    Programs(Box<(Program, Program)>),
+    Kubelet(Box<Program>),
+    Proxy(Box<Program>),
+    Docker(Fact<runtime::Info>),
     Files,
     BusLost,
 }
@@ -57,6 +60,7 @@ pub struct Reconciler {
     hands: Hands,
     bus: Option<String>,
     facts: Facts,
+    docker: Option<Fact<runtime::Info>>,
     watched: Watched,
     watches: BTreeMap<String, AbortHandle>,
     attempts: BTreeMap<String, Attempt>,
@@ -76,7 +80,9 @@ impl std::fmt::Debug for Wake {
             Self::Units => "units",
             Self::Node(_) => "node",
             Self::Request(..) => "request",
-            Self::Programs(_) => "programs",
+            Self::Kubelet(_) => "kubelet",
+            Self::Proxy(_) => "kube-proxy",
+            Self::Docker(_) => "docker",
             Self::Files => "files",
             Self::BusLost => "bus lost",
         })
@@ -99,6 +105,7 @@ impl Reconciler {
             hands: Hands { root, systemd, config },
             bus,
             facts,
+            docker: None,
             watched: Watched::default(),
             watches: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -111,7 +118,7 @@ impl Reconciler {
             subject,
             published: None,
         };
-        reconciler.ask_programs();
+        reconciler.ask_kubelet();
         reconciler.follow_units();
         reconciler
     }
@@ -122,14 +129,13 @@ impl Reconciler {
         (!config.kubelet.extra_args.is_empty(), !config.proxy.component.extra_args.is_empty())
     }
 
-    fn ask_programs(&mut self) {
-        let (kubelet, proxy, wake) =
-            (self.facts.kubelet.clone(), self.facts.proxy.clone(), self.wake.clone());
-        let flags = self.with_flags();
+    /// Everything waits for the kubelet's version: it is asked first, and alone.
+    fn ask_kubelet(&mut self) {
+        let (kubelet, wake, flags) = (self.facts.kubelet.clone(), self.wake.clone(), self.with_flags().0);
         self.background.spawn(async move {
-            let asked = futures::join!(facts::ask(&kubelet, flags.0), facts::ask(&proxy, flags.1));
+            let asked = facts::ask(&kubelet, flags).await;
             // The loop is gone when this fails, and with it the need.
-            let _ = wake.send(Wake::Programs(Box::new(asked))).await;
+            let _ = wake.send(Wake::Kubelet(Box::new(asked))).await;
         });
     }
 
@@ -213,7 +219,9 @@ impl Reconciler {
             Wake::Request(name, seen) => {
                 self.watched.requests.insert(name, seen);
             }
-            Wake::Programs(asked) => (self.facts.kubelet, self.facts.proxy) = *asked,
+            Wake::Kubelet(asked) => self.facts.kubelet = *asked,
+            Wake::Proxy(asked) => self.facts.proxy = *asked,
+            Wake::Docker(info) => self.docker = Some(info),
             Wake::BusLost => {
                 tracing::warn!("the connection to the system bus was lost; connecting anew");
                 self.hands.systemd = Systemd::connect(self.bus.as_deref()).await;
@@ -234,6 +242,7 @@ impl Reconciler {
             root: &self.hands.root,
             systemd: &self.hands.systemd,
             config: &self.hands.config,
+            docker: self.docker.as_ref(),
             watched: &self.watched,
             attempts: &self.attempts,
         };
@@ -247,6 +256,7 @@ impl Reconciler {
             View { config: &self.hands.config.clone(), desired: desired.as_ref(), observed: &observed, now };
         let plan = plan::plan(view);
         self.follow_api(&observed, &plan);
+        self.follow_programs(&observed, &plan);
         self.follow_files(&plan);
         for (&phase, verdict) in &plan.verdicts {
             if let Verdict::Act(steps) = verdict {
@@ -359,8 +369,13 @@ impl Reconciler {
     /// Looks once and tells, changing nothing: `status` with the daemon dead, `plan`, `check`.
     pub async fn look_once(&mut self) -> (Observed, Plan, Document) {
         let flags = self.with_flags();
-        (self.facts.kubelet, self.facts.proxy) =
-            futures::join!(facts::ask(&self.facts.kubelet, flags.0), facts::ask(&self.facts.proxy, flags.1));
+        let docker;
+        (self.facts.kubelet, self.facts.proxy, docker) = futures::join!(
+            facts::ask(&self.facts.kubelet, flags.0),
+            facts::ask(&self.facts.proxy, flags.1),
+            runtime::info(&self.hands.root)
+        );
+        self.docker = Some(docker);
         let (mut observed, desired) = self.look().await;
         self.watched.node = self.node_once(&observed).await;
         observed.watched = self.watched.clone();

@@ -48,7 +48,7 @@ impl Reconciler {
         }
     }
 
-    fn drop_watches(&mut self, prefix: &str) {
+    pub(super) fn drop_watches(&mut self, prefix: &str) {
         self.watches.retain(|name, watch| {
             let keep = !name.starts_with(prefix);
             if !keep {

@@ -18,7 +18,7 @@ use crate::config::{Config, HostFacts, Sources, load};
 use crate::desired::certificates::Purpose;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
-use crate::observe::{Observed, Watched, runtime::Docker};
+use crate::observe::{Observed, Watched, runtime};
 use crate::plan::View;
 use crate::ports::cluster::Seen;
 use crate::ports::root::FileOnDisk;
@@ -139,7 +139,7 @@ impl World {
             serving_certificate: Ok(None),
             pending_client_key: Ok(None),
             pending_proxy_key: Ok(None),
-            docker: Docker::default(),
+            docker: runtime::inactive(),
             cni_confs: Ok(Vec::new()),
             missing_cni_plugins: Vec::new(),
             kubelet_health: Err("not active".to_owned()),
@@ -258,7 +258,11 @@ impl World {
             }
             units::DOCKER => {
                 let driver = if self.observed.facts.cgroup_v2 { "systemd" } else { "cgroupfs" };
-                self.observed.docker.cgroup_driver = Ok(driver.to_owned());
+                self.observed.docker.answers = Ok(());
+                self.observed.docker.info = Ok(runtime::Info {
+                    version: "26.1.5".to_owned(),
+                    cgroup_driver: driver.to_owned(),
+                });
                 self.observed.docker.has_sandbox_image = true;
             }
             units::CRI_DOCKERD => self.observed.docker.has_cri_socket = true,
@@ -465,7 +469,10 @@ fn spoil(world: &mut World, kind: u8, index: usize) {
         7 => observed.configured_ca = Err(failure),
         8 => observed.facts.kubelet = Program::default(),
         9 => observed.facts.kubelet.version = "v1.20.2".parse().ok(),
-        10 => observed.docker.cgroup_driver = Ok("cgroupfs".to_owned()),
+        10 => {
+            observed.docker.info =
+                Ok(runtime::Info { version: "26.1.5".to_owned(), cgroup_driver: "cgroupfs".to_owned() });
+        }
         11 => observed.cni_confs = Ok(vec!["00-other.conf".to_owned()]),
         12 => observed.watched.requests.values_mut().for_each(|request| *request = Err(failure.clone())),
         _ => observed.sysctls.values_mut().for_each(|value| *value = None),

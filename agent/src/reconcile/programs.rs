@@ -1,0 +1,55 @@
+//! What programs say of themselves: slow to ask, asked once and not in the way of a pass.
+
+use std::time::Duration;
+
+use super::{Reconciler, Wake};
+use crate::desired::units;
+use crate::observe::{Observed, facts, runtime};
+use crate::plan::Plan;
+
+/// The pause before docker is asked again that did not answer: as long as it is, `status` says so.
+const AGAIN: Duration = Duration::from_millis(250);
+
+impl Reconciler {
+    /// Asks docker once a start of its, and kube-proxy when the node is Ready: nothing waits for its version, and until
+    /// then the processors are wanted elsewhere.
+    pub(super) fn follow_programs(&mut self, observed: &Observed, plan: &Plan) {
+        let docker = observed.units.get(units::DOCKER).and_then(|state| state.as_ref().ok());
+        match docker.filter(|state| state.is_active()).map(|state| state.active_since_usec) {
+            Some(since) => self.follow_docker(since),
+            None => self.forget_docker(),
+        }
+        if plan.is_ready() && !self.watches.contains_key("kube-proxy") {
+            let (proxy, wake, flags) = (self.facts.proxy.clone(), self.wake.clone(), self.with_flags().1);
+            let ask = async move {
+                let _ = wake.send(Wake::Proxy(Box::new(facts::ask(&proxy, flags).await))).await;
+            };
+            self.watches.insert("kube-proxy".to_owned(), self.background.spawn(ask));
+        }
+    }
+
+    fn follow_docker(&mut self, since: u64) {
+        let name = format!("docker {since}");
+        if self.watches.contains_key(&name) {
+            return;
+        }
+        self.forget_docker();
+        let (root, wake) = (self.hands.root.clone(), self.wake.clone());
+        let ask = async move {
+            loop {
+                let info = runtime::info(&root).await;
+                let told = info.is_ok();
+                if wake.send(Wake::Docker(info)).await.is_err() || told {
+                    return;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        self.watches.insert(name, self.background.spawn(ask));
+    }
+
+    fn forget_docker(&mut self) {
+        self.drop_watches("docker ");
+        self.docker = None;
+    }
+}

@@ -1,0 +1,133 @@
+//! The two arms, and what is done between them.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::watch::ReadyWatch;
+use crate::{
+    ControlPlane, Minor, Node,
+    floor,
+    fresh::{self, Fresh},
+    package::Package,
+};
+
+/// The machine is called quiet when both processors idled nine tenths of this long.
+const QUIET: Duration = Duration::from_millis(500);
+/// A machine that does not come to rest is measured all the same, after this.
+const QUIET_LIMIT: Duration = Duration::from_secs(15);
+
+/// What the arms work on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bench<'a> {
+    pub(super) control_plane: &'a ControlPlane,
+    pub(super) node: &'a Node,
+    pub(super) package: &'a Package,
+    pub(super) fresh: &'a Fresh,
+}
+
+/// A join by the agent.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) seconds: f64,
+    pub(super) ready_notice_ms: f64,
+    pub(super) timeline: String,
+}
+
+impl Bench<'_> {
+    /// T: from `systemctl start kn-agent` on a fresh machine to Ready.
+    pub(super) fn agent(&self) -> Result<Joined> {
+        let node = self.node;
+        // The path unit would start the agent at the first file.
+        node.exec(&["systemctl", "stop", "kn-agent.path"])?;
+        let configuration = self.package.configuration(self.control_plane)?;
+        self.package.configure(node, self.control_plane, &configuration)?;
+        let seconds = self.timed(&["kn-agent.service"], &["systemctl", "start", "--no-block", "kn-agent"])?;
+        let begun = property(node, "kn-agent.service", "ExecMainStartTimestampMonotonic")?;
+        let notified = property(node, "kn-agent.service", "ActiveEnterTimestampMonotonic")?;
+        let wait = node.exec(&["kn-agent", "status", "--wait", "--timeout", "30"]);
+        wait.context("Ready from outside, not for the agent")?;
+        Ok(Joined {
+            seconds,
+            ready_notice_ms: milliseconds(notified.saturating_sub(begun)),
+            timeline: node.exec(&["kn-agent", "timeline"])?,
+        })
+    }
+
+    /// F: the same node without the agent, from stopped units to Ready.
+    pub(super) fn floor(&self) -> Result<f64> {
+        let node = self.node;
+        fresh::stop(node)?;
+        fresh::forget(&self.control_plane.kubectl()?, node.name())?;
+        let units: &[&str] = match self.control_plane.minor() {
+            Minor::V1_20 => &["docker.service", "kubelet.service", "kube-proxy.service"],
+            Minor::V1_36 => {
+                &["docker.service", "cri-docker.service", "kubelet.service", "kube-proxy.service"]
+            }
+        };
+        self.timed(units, &[&["systemctl", "start", "--no-block"], units].concat())
+    }
+
+    /// Seconds from systemd's first timestamp of `units`, started by `command`, to Ready.
+    pub(super) fn timed(&self, units: &[&str], command: &[&str]) -> Result<f64> {
+        let docker = self.node.try_exec(&["systemctl", "is-active", "docker.service"])?;
+        ensure!(!docker.status.success(), "docker runs before the arm begins");
+        settle()?;
+        let watch = ReadyWatch::start(&self.control_plane.kubectl()?, self.node.name())?;
+        self.node.exec(command)?;
+        let ready = watch.met().with_context(|| floor::journal(self.node))?;
+        let mut begun = u64::MAX;
+        for unit in units {
+            begun = begun.min(property(self.node, unit, "InactiveExitTimestamp")?);
+        }
+        ensure!(begun < ready, "it was Ready before it began");
+        Ok(milliseconds(ready - begun) / 1000.0)
+    }
+
+    /// The machine and the cluster as before the join.
+    pub(super) fn restore(&self) -> Result<()> {
+        self.fresh.restore(self.node, self.control_plane).map(drop)
+    }
+}
+
+/// A timestamp of a unit, microseconds.
+fn property(node: &Node, unit: &str, name: &str) -> Result<u64> {
+    let text = node.exec(&["systemctl", "show", "--timestamp=us+utc", "-P", name, unit])?;
+    let text = text.trim();
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let seconds = node.exec(&["date", "--utc", "+%s%6N", "--date", text])?;
+    seconds.trim().parse().with_context(|| format!("{unit}: {name} is `{text}`"))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds of some seconds are far below 2^52")]
+fn milliseconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1000.0
+}
+
+/// Waits until what came before has come to rest: deleting a Node keeps the controllers busy for a moment.
+fn settle() -> Result<()> {
+    let deadline = Instant::now() + QUIET_LIMIT;
+    while Instant::now() < deadline {
+        let before = processor_time()?;
+        thread::sleep(QUIET);
+        let after = processor_time()?;
+        let (idle, all) = (after.0 - before.0, after.1 - before.1);
+        if idle * 10 >= all * 9 {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Ticks of all processors: idle, and all.
+fn processor_time() -> Result<(u64, u64)> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    Ok((ticks.get(3).copied().unwrap_or_default(), ticks.iter().take(8).sum()))
+}

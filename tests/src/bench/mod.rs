@@ -1,0 +1,136 @@
+//! How long a node takes, measured against the least it could take on the same machine in the same minutes.
+//!
+//! - **T**: a fresh machine with the package and a configuration, `systemctl start kn-agent`, until the Node is Ready.
+//! - **F**, the floor: the same machine with every file, certificate and image in place, the agent stopped,
+//!   `systemctl start docker cri-docker kubelet kube-proxy`, until the Node is Ready.
+//!
+//! Begin is systemd's own timestamp of the first of these units, end is a watch at the API server that runs on another
+//! side of the network. docker is stopped and the Node object is gone before either; the arms alternate on one machine,
+//! whose page cache is warm and whose agent remembers nothing.
+
+mod arms;
+mod figures;
+mod idle;
+mod kubeadm;
+mod report;
+mod watch;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::{
+    Artefacts, ControlPlane, Minor, Node,
+    fresh::Fresh,
+    package::Package,
+    progress::{Steps, detail, say},
+};
+use arms::Bench;
+pub use figures::Series;
+
+/// How much is measured. The defaults are what the evidence is made of.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Rounds {
+    /// Pairs of T and F
+    #[arg(long, default_value_t = 20)]
+    pub pairs: u32,
+    /// Joins by kubeadm, on the newest version only
+    #[arg(long, default_value_t = 5)]
+    pub kubeadm: u32,
+    /// Seconds of looking at an idle daemon
+    #[arg(long, default_value_t = 600)]
+    pub idle: u64,
+}
+
+/// What was measured.
+#[derive(Debug, Default)]
+pub struct Results {
+    /// What the kubelet says it is.
+    pub version: String,
+    /// T, seconds.
+    pub agent: Series,
+    /// F, seconds.
+    pub floor: Series,
+    /// `kubeadm join` with docker and cri-dockerd started by the same command, seconds.
+    pub kubeadm: Series,
+    /// From the daemon's start to `READY=1`, milliseconds.
+    pub ready_notice: Series,
+    /// `kn-agent status`, milliseconds.
+    pub status: Series,
+    /// The idle daemon.
+    pub idle: idle::Idle,
+    /// Where the time of the median T went.
+    pub timeline: String,
+}
+
+/// Measures, saying each figure as it comes.
+pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Results> {
+    let package = Package::from_environment()?;
+    let mut steps = Steps::new();
+    let mut results = Results { version: artefacts.kubernetes().version()?, ..Results::default() };
+    steps.step(format_args!("a cluster and a machine, {}", results.version));
+    let control_plane = ControlPlane::start(name, artefacts)?;
+    let approver = package.prepare(&control_plane)?;
+    let node = Node::boot(control_plane.run(), artefacts, "worker-1")?;
+    package.install(&node)?;
+    let fresh = Fresh::of(&node)?;
+    let bench = Bench { control_plane: &control_plane, node: &node, package: &package, fresh: &fresh };
+
+    steps.step("one join that does not count: it fills the page cache");
+    bench.agent()?;
+    bench.restore()?;
+
+    steps.step(format_args!("{} pairs of T and F, seconds", rounds.pairs));
+    let mut timelines = Vec::new();
+    for pair in 1..=rounds.pairs {
+        let joined = bench.agent()?;
+        let floor = bench.floor()?;
+        bench.restore()?;
+        detail(format_args!(
+            "{pair:>3}  T {:.3}  F {floor:.3}  T/F {:.3}",
+            joined.seconds,
+            joined.seconds / floor
+        ));
+        timelines.push((joined.seconds, joined.timeline));
+        results.agent.push(joined.seconds);
+        results.ready_notice.push(joined.ready_notice_ms);
+        results.floor.push(floor);
+    }
+    timelines.sort_by(|a, b| a.0.total_cmp(&b.0));
+    results.timeline = timelines.swap_remove(timelines.len() / 2).1;
+    detail(format_args!("median T/F {:.3}", results.agent.median() / results.floor.median()));
+
+    if rounds.kubeadm > 0 {
+        steps.step("beside it: kubeadm join, seconds");
+        let kubeadm = kubeadm::Kubeadm::prepare(&bench)?;
+        for _ in 0..rounds.kubeadm {
+            let seconds = kubeadm.join(&bench)?;
+            detail(format_args!("     {seconds:.3}"));
+            results.kubeadm.push(seconds);
+            bench.restore()?;
+        }
+    }
+
+    steps.step("where the time of the median T went");
+    detail(&results.timeline);
+
+    steps.step(format_args!("a joined node left alone for {} s", rounds.idle));
+    bench.agent()?;
+    results.status = idle::status_command(&node)?;
+    results.idle = idle::watch(&control_plane, &node, rounds.idle)?;
+    detail(results.idle.to_string());
+    drop(approver);
+    Ok(results)
+}
+
+/// Measures each of `versions` and writes the evidence to `path`.
+pub fn run(versions: &[Minor], rounds: Rounds, path: &Path) -> Result<()> {
+    let mut results = Vec::new();
+    for &minor in versions {
+        let kubeadm = if minor == Minor::V1_36 { rounds.kubeadm } else { 0 };
+        results.push(measure(&Artefacts::ensure(minor)?, "bench", Rounds { kubeadm, ..rounds })?);
+        report::write(&results, path)?;
+    }
+    say(format_args!("written: {}", path.display()));
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The evidence: every figure of a run, and what it was measured on.
+
+use std::{fmt::Write as _, fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use super::{Results, Series};
+use crate::process::run;
+
+/// What median T over median F must not exceed.
+pub(crate) const RATIO_LIMIT: f64 = 1.15;
+
+pub(super) fn write(results: &[Results], path: &Path) -> Result<()> {
+    let mut text = format!(
+        "# Speed and size, last run\n\n`make bench`, commit {}, {}, 2 processors. What T and F are, and how they are taken, is in\n\
+         `tests/src/bench/mod.rs`. Page cache warm, everything the agent could remember removed before each T.\n",
+        output("git", &["describe", "--always", "--dirty"])?,
+        output("date", &["--utc", "+%Y-%m-%d"])?,
+    );
+    for result in results {
+        text.push_str(&section(result));
+    }
+    fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn section(result: &Results) -> String {
+    let mut text = format!("\n## {}\n\n", result.version);
+    let ratio = result.agent.median() / result.floor.median();
+    let _ = writeln!(text, "**Median T / median F = {ratio:.3}** (at most {RATIO_LIMIT})\n");
+    text.push_str("| | median | least | most | every value, in order |\n|---|---|---|---|---|\n");
+    row(&mut text, "T, agent, s", &result.agent, 3);
+    row(&mut text, "F, floor, s", &result.floor, 3);
+    let ratios = result.agent.values().iter().zip(result.floor.values()).map(|(t, f)| t / f);
+    let mut pairs = Series::default();
+    ratios.for_each(|ratio| pairs.push(ratio));
+    row(&mut text, "T/F of each pair", &pairs, 2);
+    if !result.kubeadm.values().is_empty() {
+        row(&mut text, "kubeadm join, s", &result.kubeadm, 3);
+    }
+    row(&mut text, "start to READY=1, ms", &result.ready_notice, 1);
+    row(&mut text, "`kn-agent status`, ms", &result.status, 1);
+    let _ = write!(text, "\nIdle on a joined node: {}.\n", result.idle);
+    let _ = write!(text, "\nWhere the time of a median T went (`kn-agent timeline`):\n\n```\n{}```\n", result.timeline);
+    text
+}
+
+fn row(text: &mut String, what: &str, series: &Series, digits: usize) {
+    let all: Vec<_> = series.values().iter().map(|value| format!("{value:.digits$}")).collect();
+    let _ = writeln!(
+        text,
+        "| {what} | {:.digits$} | {:.digits$} | {:.digits$} | {} |",
+        series.median(),
+        series.quantile(0.0),
+        series.quantile(1.0),
+        all.join(" ")
+    );
+}
+
+fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    Ok(run(Command::new(program).args(arguments))?.trim().to_owned())
+}
