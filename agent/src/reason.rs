@@ -69,7 +69,9 @@ reasons! {
     /// What the API server issued is not what was asked for.
     CertificateRejected: OPERATOR, "the cluster's signer and cluster.ca do not fit together; correct cluster.ca";
     /// A file can't be written or read.
-    FileTrouble: OPERATOR, "mend what the message names (space, permissions, a read-only mount); tried again by itself";
+    FileTrouble: OPERATOR, "mend what the message names (permissions, a read-only mount); tried again by itself";
+    /// There is no space left for a file, or a quota is used up.
+    DiskFull: OPERATOR, "make room on the file system of the path in the message (df shows it); tried again by itself";
     /// systemd can't be reached or refused.
     SystemdTrouble: TIME, "check `systemctl status dbus`; tried again by itself";
     /// A unit's start job ended in failure.

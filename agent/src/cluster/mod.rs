@@ -9,6 +9,8 @@ pub mod policy;
 pub mod print;
 pub mod token;
 
+pub use crate::desired::certificates::BOOTSTRAPPER_BINDING;
+
 /// Who we are to server-side apply.
 pub const FIELD_MANAGER: &str = "kn-agent";
 
@@ -20,9 +22,6 @@ pub const AUTO_APPROVE_GROUP: &str = "system:bootstrappers:kn-agent:auto-approve
 
 /// The binding that makes [`AUTO_APPROVE_GROUP`] mean something.
 pub const AUTO_APPROVE_BINDING: &str = "kn-agent:auto-approve";
-
-/// The binding that lets [`TOKEN_GROUP`] create certificate signing requests.
-pub const BOOTSTRAPPER_BINDING: &str = "kn-agent:node-bootstrapper";
 
 /// The role whose holders get any node's first client certificate approved by the controller-manager.
 pub const NODECLIENT_ROLE: &str = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";

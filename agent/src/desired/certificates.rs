@@ -19,6 +19,8 @@ pub struct CertificateSpec {
     pub subject: Subject,
     /// The signer that issues it.
     pub signer: &'static str,
+    /// The ClusterRoleBinding that lets its request be made, where one is needed: a node may ask as it is.
+    pub binding: Option<&'static str>,
     /// Where its key waits for it.
     pub pending_key: &'static Path,
 }
@@ -42,6 +44,9 @@ impl Purpose {
     }
 }
 
+/// The binding that lets tokens create certificate signing requests; `kn-agent cluster init` makes it.
+pub const BOOTSTRAPPER_BINDING: &str = "kn-agent:node-bootstrapper";
+
 /// 1.20 demands exactly these for an RSA and an ECDSA key alike (`ValidateKubeletClientCSR`).
 const USAGES: [&str; 3] = ["digital signature", "key encipherment", "client auth"];
 
@@ -54,6 +59,7 @@ pub fn kubelet_client(config: &Config) -> CertificateSpec {
             organization: Some("system:nodes".to_owned()),
         },
         signer: "kubernetes.io/kube-apiserver-client-kubelet",
+        binding: Some(BOOTSTRAPPER_BINDING),
         pending_key: paths::pending_client_key(),
     }
 }
@@ -64,6 +70,7 @@ pub fn proxy(_config: &Config) -> CertificateSpec {
         purpose: Purpose::KubeProxy,
         subject: Subject { common_name: "system:kube-proxy".to_owned(), organization: None },
         signer: "kubernetes.io/kube-apiserver-client",
+        binding: None,
         pending_key: paths::pending_proxy_key(),
     }
 }

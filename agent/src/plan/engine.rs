@@ -1,6 +1,6 @@
 //! docker itself: the container engine that the CRI stands on.
 
-use super::{Verdict, View, bring_up, files, newest_write, preflight, soon};
+use super::{Verdict, View, bring_up, files, newest_write, soon};
 use crate::desired::{DaemonJson, paths, runtime, units};
 use crate::reason::Reason;
 
@@ -14,9 +14,8 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         return Verdict::blocked(Reason::FileTrouble, why.clone());
     }
     if let Some(spec) = runtime::daemon_json(view.config, facts) {
-        let programs = preflight::programs(view);
-        if !programs.is_satisfied() {
-            return Verdict::waiting(Reason::Unobservable, "docker's configuration is written once the kubelet is known to fit");
+        if view.desired.is_none() {
+            return super::version_unknown(view);
         }
         match files::write(view, &spec) {
             Ok(Some(step)) => return Verdict::Act(vec![step]),

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 
 use super::{Step, Verdict, View};
+use crate::config::TokenSource;
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::paths;
 use crate::observe::Fact;
 use crate::observe::certificates::{self, Certificate, PendingKey};
+use crate::ports::Failure;
 use crate::ports::cluster::Seen;
 use crate::reason::Reason;
 
@@ -93,13 +95,42 @@ fn obtain(view: View<'_>, spec: &CertificateSpec, key: &Fact<Option<PendingKey>>
         Err(failure) => return Verdict::from_failure(failure, None),
     };
     let name = spec.request_name(&key.public_key_hash);
-    let submit = || Verdict::Act(vec![Step::SubmitRequest { certificate: spec.clone(), name: name.clone() }]);
     match view.observed.watched.requests.get(&name) {
-        None | Some(Ok(Seen::Absent)) => submit(),
+        None | Some(Ok(Seen::Absent)) => submit(view, spec, name),
         Some(Ok(Seen::NotYet)) => Verdict::waiting(Reason::CsrPending, format!("CSR `{name}` is submitted")),
-        Some(Err(failure)) => Verdict::from_failure(failure, None),
+        Some(Err(failure)) => Verdict::from_failure(&explained(view, spec, failure), None),
         Some(Ok(Seen::Present(request))) => follow(view, spec, key, &name, request),
     }
+}
+
+fn submit(view: View<'_>, spec: &CertificateSpec, name: String) -> Verdict {
+    let step = Step::SubmitRequest { certificate: spec.clone(), name };
+    match super::held_back(view, &step) {
+        Some(attempt) => {
+            Verdict::from_failure(&explained(view, spec, &attempt.failure), Some(attempt.retry_at))
+        }
+        None => Verdict::Act(vec![step]),
+    }
+}
+
+/// A refusal, with what was refused: the token, or the binding that would allow it.
+fn explained(view: View<'_>, spec: &CertificateSpec, failure: &Failure) -> Failure {
+    let by_token = spec.purpose == Purpose::KubeletClient;
+    let more = match (failure.reason, spec.binding) {
+        (Reason::Unauthorized, _) if by_token => match &view.config.identity.token {
+            Some(TokenSource::Value(token)) => format!("; it does not accept the {}", token.shown()),
+            Some(TokenSource::File(path)) => {
+                format!("; it does not accept the token in `{}`", path.display())
+            }
+            Some(TokenSource::Credential(name)) => format!("; it does not accept the credential `{name}`"),
+            None => String::new(),
+        },
+        (Reason::Forbidden, Some(binding)) => {
+            format!("; ClusterRoleBinding `{binding}` is missing or not for this token's groups")
+        }
+        _ => String::new(),
+    };
+    Failure::new(failure.reason, format!("{}{more}", failure.message))
 }
 
 fn follow(

@@ -24,7 +24,7 @@ pub use step::Step;
 
 use crate::config::Config;
 use crate::desired::{Desired, paths};
-use crate::observe::Observed;
+use crate::observe::{Attempt, Observed};
 use crate::ports::Failure;
 use crate::ports::systemd::UnitState;
 use crate::reason::Reason;
@@ -173,13 +173,15 @@ fn decide(phase: Phase, view: View<'_>) -> Verdict {
 /// A step that failed is not tried again before its time; until then the phase waits, with the failure as the reason.
 fn gate(verdict: Verdict, view: View<'_>) -> Verdict {
     let Verdict::Act(steps) = &verdict else { return verdict };
-    let held_back = steps
-        .iter()
-        .find_map(|step| view.observed.attempts.get(&step.key()).filter(|a| view.now < a.retry_at));
-    match held_back {
+    match steps.iter().find_map(|step| held_back(view, step)) {
         Some(attempt) => Verdict::from_failure(&attempt.failure, Some(attempt.retry_at)),
         None => verdict,
     }
+}
+
+/// The failed attempt that keeps a step from being tried now.
+pub(crate) fn held_back<'a>(view: View<'a>, step: &Step) -> Option<&'a Attempt> {
+    view.observed.attempts.get(&step.key()).filter(|attempt| view.now < attempt.retry_at)
 }
 
 /// The state of a unit, or the verdict that it can't be known.

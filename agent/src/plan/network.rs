@@ -1,5 +1,6 @@
 //! The pod network, as far as it is the node's.
 
+use super::preflight::is_ignored;
 use super::{Verdict, View, files};
 use crate::config::NetworkPlugin;
 use crate::desired::cni;
@@ -41,27 +42,28 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
             },
         };
     }
-    bridge(view, confs)
+    bridge(view)
 }
 
-fn bridge(view: View<'_>, confs: &[String]) -> Verdict {
-    if !view.observed.missing_cni_plugins.is_empty() {
+/// Another configuration that would be used instead of ours, where ours is wanted.
+pub(super) fn conflict(view: View<'_>) -> Option<String> {
+    let ours = cni::bridge_path(view.config);
+    let our_name = ours.file_name()?.to_str()?;
+    let first = view.observed.cni_confs.as_ref().ok()?.first().filter(|first| first.as_str() < our_name)?;
+    let path = view.config.network.conf_dir.join(first);
+    Some(format!("`{}` sorts before `{our_name}` and would win", path.display()))
+}
+
+fn bridge(view: View<'_>) -> Verdict {
+    if !view.observed.missing_cni_plugins.is_empty() && !is_ignored(view, "cni-plugins") {
         let dir = crate::desired::cni_bin_dir(view.config, &view.observed.facts);
         return Verdict::blocked(
             Reason::CniPluginMissing,
             format!("`{}` lacks {}", dir.display(), view.observed.missing_cni_plugins.join(", ")),
         );
     }
-    let ours = cni::bridge_path(view.config);
-    let our_name = ours.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    if let Some(first) = confs.first().filter(|first| first.as_str() < our_name) {
-        return Verdict::blocked(
-            Reason::CniConflict,
-            format!(
-                "`{}` sorts before `{our_name}` and would win",
-                view.config.network.conf_dir.join(first).display()
-            ),
-        );
+    if let Some(why) = conflict(view).filter(|_| !is_ignored(view, "cni-conf")) {
+        return Verdict::blocked(Reason::CniConflict, why);
     }
     let Some(pod_cidr) = pod_cidr(view) else {
         return Verdict::waiting(Reason::PodCidrMissing, "the Node has no podCIDR yet");

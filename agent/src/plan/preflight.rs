@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Verdict, View};
+use super::{Verdict, View, later, network};
 use crate::config::NetworkPlugin;
-use crate::desired::{DaemonJson, Program, paths, versions};
+use crate::desired::{DaemonJson, Program, paths, runtime, versions};
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
 
@@ -28,8 +28,26 @@ pub struct Check {
 pub struct Problem(pub Reason);
 
 /// Every check's name.
-pub const NAMES: &[&str] =
-    &["kubelet", "kubelet-flags", "kube-proxy", "cri-dockerd", "docker", "daemon-json", "cni-plugins"];
+pub const NAMES: &[&str] = &[
+    "kubelet",
+    "kubelet-flags",
+    "kube-proxy",
+    "cri-dockerd",
+    "docker",
+    "daemon-json",
+    "cgroup-driver",
+    "sandbox-image",
+    "cni-plugins",
+    "cni-conf",
+];
+
+/// Only a running docker tells its images, and it runs after these checks: the phase of the runtime waits for the image.
+const NOT_HELD_BACK: &str = "sandbox-image";
+
+/// Whether the operator wants this check's failure only reported.
+pub(super) fn is_ignored(view: View<'_>, name: &str) -> bool {
+    view.config.preflight.ignore.contains(name)
+}
 
 /// Runs every check on what was observed.
 pub fn checks(view: View<'_>) -> Vec<Check> {
@@ -46,6 +64,8 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
                 DaemonJson::Broken(why) => Err((Reason::FileTrouble, why.clone())),
             },
         ),
+        ("cgroup-driver", cgroup_driver(view)),
+        ("sandbox-image", sandbox_image(view)),
     ];
     if config.proxy.enabled {
         outcomes.push((
@@ -76,41 +96,56 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
                 Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", "))))
             },
         ));
+        outcomes.push((
+            "cni-conf",
+            match network::conflict(view) {
+                None => Ok(format!("nothing in `{}` sorts before ours", config.network.conf_dir.display())),
+                Some(why) => Err((Reason::CniConflict, why)),
+            },
+        ));
     }
     if let Some(unknown) = config.preflight.ignore.iter().find(|name| !NAMES.contains(&name.as_str())) {
         let found =
             format!("preflight.ignore: there is no check `{unknown}`; there are {}", NAMES.join(", "));
         outcomes.push(("ignore", Err((Reason::PreflightFailed, found))));
     }
-    let ignored = |name: &str| config.preflight.ignore.contains(name);
-    let check = |(name, outcome): (&'static str, Result<String, (Reason, String)>)| match outcome {
-        Ok(found) => Check { name, problem: None, found, ignored: ignored(name) },
-        Err((reason, found)) => Check { name, problem: Some(Problem(reason)), found, ignored: ignored(name) },
+    let check = |(name, outcome): (&'static str, Result<String, (Reason, String)>)| {
+        let (problem, found) = match outcome {
+            Ok(found) => (None, found),
+            Err((reason, found)) => (Some(Problem(reason)), found),
+        };
+        Check { name, problem, found, ignored: is_ignored(view, name) }
     };
     outcomes.into_iter().map(check).collect()
 }
 
-/// Preflight gates joining only: on a joined node its findings are reported and hold nothing back.
+/// Preflight gates joining only: on a joined node its findings are reported and hold nothing back. What an operator
+/// installs gives no signal: it is looked for again after a while.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
-    if view.observed.facts.kubelet.path.is_some()
-        && view.observed.facts.kubelet.version.is_none()
-        && view.observed.facts.kubelet.error.is_none()
-    {
-        return super::version_unknown(view);
-    }
     let checks = checks(view);
-    let mut failed = checks.iter().filter(|check| check.problem.is_some() && !check.ignored);
+    let mut failed = checks
+        .iter()
+        .filter(|check| check.problem.is_some() && !check.ignored && check.name != NOT_HELD_BACK);
     match failed.next() {
-        Some(check) if !view.is_joined() => {
-            let reason = check.problem.map_or(Reason::PreflightFailed, |p| p.0);
-            Verdict::blocked(reason, format!("check {}: {}", check.name, check.found))
-        }
+        Some(check) if !view.is_joined() => Verdict::Waiting {
+            reason: check.problem.map_or(Reason::PreflightFailed, |p| p.0),
+            message: format!("check {}: {}", check.name, check.found),
+            until: Some(later(view.now)),
+        },
         _ => {
             let ignored: Vec<&str> = checks.iter().filter(|c| c.ignored).map(|c| c.name).collect();
             let note =
                 if ignored.is_empty() { String::new() } else { format!(", ignored: {}", ignored.join(", ")) };
             Verdict::Satisfied(format!("{} checks{note}", checks.len()))
         }
+    }
+}
+
+/// The kubelet has told its version; whether it fits is one of the checks.
+pub(super) fn programs(view: View<'_>) -> Verdict {
+    match view.observed.facts.kubelet.version {
+        Some(version) => Verdict::Satisfied(format!("kubelet {version}")),
+        None => super::version_unknown(view),
     }
 }
 
@@ -159,6 +194,29 @@ fn flags<'a>(
         Reason::UnknownFlag,
         format!("kubelet {version} has no flag --{} (kubelet.extraArgs)", unknown.join(", --")),
     ))
+}
+
+/// What is contradictory before anything runs; the driver of a docker that runs is the runtime's phase's.
+fn cgroup_driver(view: View<'_>) -> Result<String, (Reason, String)> {
+    let dockers = runtime::docker_cgroup_driver(view.config, &view.observed.facts);
+    match view.config.kubelet.config.get("cgroupDriver").and_then(|value| value.as_str()) {
+        Some(kubelets) if kubelets != dockers => Err((
+            Reason::CgroupDriverMismatch,
+            format!("docker would use {dockers}, the kubelet {kubelets} (kubelet.config.cgroupDriver)"),
+        )),
+        _ => Ok(dockers),
+    }
+}
+
+fn sandbox_image(view: View<'_>) -> Result<String, (Reason, String)> {
+    let image = &view.config.runtime.sandbox_image;
+    match &view.observed.docker {
+        docker if docker.answers.is_err() => Ok(format!("{image}, looked for when docker runs")),
+        docker if docker.has_sandbox_image => Ok(image.clone()),
+        _ => {
+            Err((Reason::SandboxImageMissing, format!("the pod sandbox image `{image}` is not on this node")))
+        }
+    }
 }
 
 fn docker(view: View<'_>) -> Result<String, (Reason, String)> {

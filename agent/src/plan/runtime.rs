@@ -1,5 +1,6 @@
 //! What the kubelet talks to: docker through its CRI shim, or through the kubelet's own dockershim.
 
+use super::preflight::is_ignored;
 use super::{Verdict, View, bring_up, network, newest_write, soon};
 use crate::desired::{paths, units};
 use crate::reason::Reason;
@@ -15,7 +16,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         Ok(info) => info,
         Err(failure) => return Verdict::from_failure(failure, None),
     };
-    if info.cgroup_driver != desired.kubelet_cgroup_driver {
+    if info.cgroup_driver != desired.kubelet_cgroup_driver && !is_ignored(view, "cgroup-driver") {
         return Verdict::blocked(
             Reason::CgroupDriverMismatch,
             format!(
@@ -24,7 +25,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
             ),
         );
     }
-    if !docker.has_sandbox_image {
+    if !docker.has_sandbox_image && !is_ignored(view, "sandbox-image") {
         return Verdict::Waiting {
             reason: Reason::SandboxImageMissing,
             message: format!(

@@ -32,7 +32,11 @@ pub struct FileOnDisk {
 }
 
 fn failure(path: &Path, verb: &str, error: &std::io::Error) -> Failure {
-    Failure::new(Reason::FileTrouble, format!("cannot {verb} `{}`: {error}", path.display()))
+    let reason = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Reason::DiskFull,
+        _ => Reason::FileTrouble,
+    };
+    Failure::new(reason, format!("cannot {verb} `{}`: {error}", path.display()))
 }
 
 impl Root {
@@ -125,7 +129,7 @@ impl Root {
     /// The temporary name is fixed, so that a crash leaves at most one and the next write takes it away.
     ///
     /// # Errors
-    /// Space, permissions, a read-only mount.
+    /// No space ([`Reason::DiskFull`]), permissions, a read-only mount.
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), Failure> {
         self.replace(path, |temporary| {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(temporary)?;
@@ -218,5 +222,16 @@ mod tests {
         assert_eq!(root.read_following(Path::new("/link")).unwrap().unwrap().content, b"x");
         assert_eq!(root.read(Path::new("/absent")).unwrap(), None);
         assert!(root.read(Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn no_space_and_no_quota_have_a_reason_of_their_own_and_the_path() {
+        for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
+            let found = failure(Path::new("/etc/x"), "write", &errno.into());
+            assert_eq!(found.reason, Reason::DiskFull, "{errno}");
+            assert!(found.message.starts_with("cannot write `/etc/x`: "), "{}", found.message);
+        }
+        let control = failure(Path::new("/etc/x"), "write", &rustix::io::Errno::ROFS.into());
+        assert_eq!(control.reason, Reason::FileTrouble);
     }
 }

@@ -250,11 +250,13 @@ impl Reconciler {
     }
 
     async fn pass(&mut self) -> Plan {
+        let begun = Timestamp::now();
         let (observed, desired) = self.look().await;
         let now = Timestamp::now();
         let view =
             View { config: &self.hands.config.clone(), desired: desired.as_ref(), observed: &observed, now };
         let plan = plan::plan(view);
+        tracing::debug!(looked = %now.duration_since(begun), "pass");
         self.follow_api(&observed, &plan);
         self.follow_programs(&observed, &plan);
         self.follow_files(&plan);

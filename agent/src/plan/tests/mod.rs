@@ -1,6 +1,7 @@
 //! Properties of the planner, over arbitrary worlds: it converges, repeats itself, keeps the order, does no harm,
 //! and never panics.
 
+mod messages;
 mod world;
 
 use std::collections::BTreeMap;
@@ -54,8 +55,8 @@ fn count_verdicts(plan: &Plan) {
         let kind = match verdict {
             Verdict::Satisfied(_) => "verdict satisfied",
             Verdict::Act(_) => "verdict act",
-            Verdict::Waiting { .. } => "verdict waiting",
             Verdict::Blocked { .. } => "verdict blocked",
+            Verdict::Waiting { .. } => "verdict waiting",
             Verdict::Held => "verdict held",
         };
         *counts.entry(kind.to_owned()).or_default() += 1;
@@ -198,31 +199,4 @@ fn a_certificate_for_another_key_or_name_or_from_another_ca_is_not_installed() {
     let mut world = World::fresh();
     world.issue_as(world::Issued::Right);
     assert!(settle(&mut world).is_ready());
-}
-
-#[test]
-fn a_missing_kubelet_and_an_unknown_check_to_ignore_block_before_joining_and_say_what_was_searched() {
-    let blocked = |world: &World| match &world.plan().verdicts[&Phase::Preflight] {
-        Verdict::Blocked { reason, message } => (*reason, message.clone()),
-        other => panic!("{other:?}"),
-    };
-    let mut world = World::fresh();
-    assert!(world.plan().verdicts[&Phase::Preflight].is_satisfied());
-    world.lose_kubelet();
-    let (reason, message) = blocked(&world);
-    assert_eq!(reason, crate::reason::Reason::BinaryMissing);
-    assert!(
-        message.contains("no executable `kubelet` in") && message.contains("/usr/local/bin"),
-        "{message}"
-    );
-    let mut world = World::fresh();
-    world.ignore("kublet");
-    let (reason, message) = blocked(&world);
-    assert_eq!(reason, crate::reason::Reason::PreflightFailed);
-    assert!(message.contains("there is no check `kublet`; there are kubelet, kubelet-flags"), "{message}");
-    // The control: a check that exists may be ignored, and that is shown.
-    let mut world = World::fresh();
-    world.ignore("kubelet-flags");
-    let Verdict::Satisfied(note) = &world.plan().verdicts[&Phase::Preflight] else { panic!() };
-    assert!(note.contains("ignored: kubelet-flags"), "{note}");
 }

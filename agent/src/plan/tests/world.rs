@@ -18,7 +18,8 @@ use crate::config::{Config, HostFacts, Sources, load};
 use crate::desired::certificates::Purpose;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
-use crate::observe::{Observed, Watched, runtime};
+use crate::observe::runtime::{self, Docker};
+use crate::observe::{Attempt, Fact, Observed, Watched};
 use crate::plan::View;
 use crate::ports::cluster::Seen;
 use crate::ports::root::FileOnDisk;
@@ -258,12 +259,9 @@ impl World {
             }
             units::DOCKER => {
                 let driver = if self.observed.facts.cgroup_v2 { "systemd" } else { "cgroupfs" };
-                self.observed.docker.answers = Ok(());
-                self.observed.docker.info = Ok(runtime::Info {
-                    version: "26.1.5".to_owned(),
-                    cgroup_driver: driver.to_owned(),
-                });
-                self.observed.docker.has_sandbox_image = true;
+                let has_cri_socket = self.observed.docker.has_cri_socket;
+                self.observed.docker =
+                    Docker { has_sandbox_image: true, has_cri_socket, ..docker_with(driver) };
             }
             units::CRI_DOCKERD => self.observed.docker.has_cri_socket = true,
             units::KUBELET => self.observed.kubelet_health = Ok(()),
@@ -319,12 +317,25 @@ impl World {
         self.issued = issued;
     }
 
-    pub(super) fn ignore(&mut self, check: &str) {
-        self.config.preflight.ignore.insert(check.to_owned());
+    /// What an operator writes, or what befalls the machine.
+    pub(super) fn edit(&mut self, change: impl FnOnce(&mut Config, &mut Observed)) {
+        change(&mut self.config, &mut self.observed);
     }
 
-    pub(super) fn lose_kubelet(&mut self) {
-        self.observed.facts.kubelet = Program::default();
+    /// Takes the node's certificate away, and has its request seen so; the request's name.
+    pub(super) fn ask_again(&mut self, seen: Fact<Seen<CertificateSigningRequest>>) -> String {
+        let spec = desired::certificates::kubelet_client(&self.config);
+        let name = spec.request_name(&FIXTURE.key_hash);
+        self.observed.client_certificate = Ok(None);
+        self.observed.pending_client_key = Ok(Some(PendingKey { public_key_hash: FIXTURE.key_hash.clone() }));
+        self.observed.watched.requests.insert(name.clone(), seen);
+        name
+    }
+
+    /// A step that failed and is not tried again yet.
+    pub(super) fn fail(&mut self, step: &str, failure: Failure) {
+        let retry_at = self.now.saturating_add(jiff::SignedDuration::from_secs(9)).unwrap();
+        self.observed.attempts.insert(step.to_owned(), Attempt { failure, count: 1, retry_at });
     }
 
     pub(super) fn delete_node(&mut self) {
@@ -366,6 +377,12 @@ impl World {
             .max()
             .unwrap_or(0)
     }
+}
+
+/// A docker that runs, with nothing on it.
+pub(super) fn docker_with(cgroup_driver: &str) -> Docker {
+    let info = runtime::Info { version: "26.1.5".to_owned(), cgroup_driver: cgroup_driver.to_owned() };
+    Docker { answers: Ok(()), info: Ok(info), ..runtime::inactive() }
 }
 
 fn pem_for(request: &str, issued: Issued) -> String {
@@ -421,7 +438,7 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
 
 /// Any world at all: what is mendable, and facts unknown, refused, contradictory.
 pub(super) fn any() -> impl Strategy<Value = World> {
-    let trouble = prop::collection::vec((0..14_u8, 0..6_usize), 0..4);
+    let trouble = prop::collection::vec((0..15_u8, 0..6_usize), 0..4);
     (mendable(), trouble).prop_map(|(mut world, troubles)| {
         for (kind, index) in troubles {
             spoil(&mut world, kind, index);
@@ -469,12 +486,10 @@ fn spoil(world: &mut World, kind: u8, index: usize) {
         7 => observed.configured_ca = Err(failure),
         8 => observed.facts.kubelet = Program::default(),
         9 => observed.facts.kubelet.version = "v1.20.2".parse().ok(),
-        10 => {
-            observed.docker.info =
-                Ok(runtime::Info { version: "26.1.5".to_owned(), cgroup_driver: "cgroupfs".to_owned() });
-        }
+        10 => observed.docker.info = docker_with("cgroupfs").info,
         11 => observed.cni_confs = Ok(vec!["00-other.conf".to_owned()]),
-        12 => observed.watched.requests.values_mut().for_each(|request| *request = Err(failure.clone())),
+        12 => observed.configured_ca = Ok(b"no certificate".to_vec()),
+        13 => observed.watched.requests.values_mut().for_each(|request| *request = Err(failure.clone())),
         _ => observed.sysctls.values_mut().for_each(|value| *value = None),
     }
 }

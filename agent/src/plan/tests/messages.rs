@@ -1,0 +1,327 @@
+//! What a person reads where something is wrong, word for word: reason, what was found, what was expected.
+
+use serde_json::{Map, json};
+
+use super::world::{World, docker_with};
+use super::{Phase, Verdict, settle};
+use crate::config::Config;
+use crate::desired::{DaemonJson, Program, paths, units};
+use crate::observe::Observed;
+use crate::plan::View;
+use crate::plan::preflight::{self, Check};
+use crate::ports::Failure;
+use crate::ports::cluster::Seen;
+use crate::ports::systemd::UnitState;
+use crate::reason::Reason;
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
+};
+
+fn text(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Satisfied(note) => format!("ok: {note}"),
+        Verdict::Waiting { reason, message, .. } | Verdict::Blocked { reason, message } => {
+            format!("{reason}: {message}")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What `phase` says of a machine before joining.
+fn fresh(phase: Phase, change: impl FnOnce(&mut Config, &mut Observed)) -> String {
+    let mut world = World::fresh();
+    world.edit(change);
+    text(&world.plan().verdicts[&phase])
+}
+
+/// What `phase` says of a Ready node.
+fn joined(phase: Phase, change: impl FnOnce(&mut Config, &mut Observed)) -> String {
+    let mut world = World::fresh();
+    assert!(settle(&mut world).is_ready());
+    world.edit(change);
+    text(&world.plan().verdicts[&phase])
+}
+
+fn preflight(change: impl FnOnce(&mut Config, &mut Observed)) -> String {
+    fresh(Phase::Preflight, change)
+}
+
+fn keys(value: serde_json::Value) -> Map<String, serde_json::Value> {
+    serde_json::from_value(value).unwrap()
+}
+
+fn unit(state: UnitState) -> Result<UnitState, Failure> {
+    Ok(UnitState { load: if state.load.is_empty() { "loaded".to_owned() } else { state.load }, ..state })
+}
+
+#[test]
+fn programs_that_are_missing_too_old_or_do_not_know_a_flag() {
+    assert_eq!(preflight(|_, _| {}), "ok: 10 checks");
+    assert_eq!(
+        preflight(|_, observed| observed.facts.kubelet = Program::default()),
+        "BinaryMissing: check kubelet: no executable `kubelet` in /usr/local/bin, /usr/bin, /opt/kube/bin, /opt/bin, \
+         /usr/sbin, /usr/local/sbin"
+    );
+    assert_eq!(
+        preflight(|config, observed| {
+            config.kubelet.binary = Some("/opt/k/kubelet".into());
+            observed.facts.kubelet = Program::default();
+        }),
+        "BinaryMissing: check kubelet: `/opt/k/kubelet` is not there or not executable"
+    );
+    assert_eq!(
+        preflight(|_, observed| observed.facts.kubelet.version = "v1.19.9".parse().ok()),
+        "UnsupportedVersion: check kubelet: `/usr/bin/kubelet` is 1.19.9, supported are 1.20 to 1.36"
+    );
+    assert_eq!(
+        preflight(|config, observed| {
+            config.kubelet.extra_args.insert("cni-bin-dir2".to_owned(), "/x".to_owned());
+            observed.facts.kubelet.flags = vec!["v".to_owned()];
+        }),
+        "UnknownFlag: check kubelet-flags: kubelet 1.36.3 has no flag --cni-bin-dir2 (kubelet.extraArgs)"
+    );
+    assert_eq!(
+        preflight(|_, observed| observed.facts.proxy = Program::default()),
+        "BinaryMissing: check kube-proxy: no executable `kube-proxy` in /usr/local/bin, /usr/bin, /opt/kube/bin, \
+         /opt/bin, /usr/sbin, /usr/local/sbin"
+    );
+    assert_eq!(
+        preflight(|_, observed| observed.facts.cri_dockerd = None),
+        "BinaryMissing: check cri-dockerd: no executable `cri-dockerd` in /usr/local/bin, /usr/bin, /opt/kube/bin, \
+         /opt/bin, /usr/sbin, /usr/local/sbin"
+    );
+}
+
+#[test]
+fn docker_that_is_missing_masked_or_contradicts_the_kubelet() {
+    let state = |load: &str| Ok(UnitState { load: load.to_owned(), ..UnitState::default() });
+    assert_eq!(
+        preflight(|_, observed| _ = observed.units.insert(units::DOCKER, state("not-found"))),
+        "BinaryMissing: check docker: docker.service is not-found; install docker (Debian: docker.io)"
+    );
+    assert_eq!(
+        preflight(|_, observed| _ = observed.units.insert(units::DOCKER, state("masked"))),
+        "UnitMasked: check docker: docker.service is masked"
+    );
+    assert_eq!(
+        preflight(|_, observed| {
+            observed.facts.daemon_json = DaemonJson::Broken("`/etc/docker/daemon.json`: EOF".to_owned());
+        }),
+        "FileTrouble: check daemon-json: `/etc/docker/daemon.json`: EOF"
+    );
+    assert_eq!(
+        preflight(|config, _| {
+            config.runtime.daemon_json = keys(json!({"exec-opts": ["native.cgroupdriver=systemd"]}));
+            config.kubelet.config = keys(json!({"cgroupDriver": "cgroupfs"}));
+        }),
+        "CgroupDriverMismatch: check cgroup-driver: docker would use systemd, the kubelet cgroupfs \
+         (kubelet.config.cgroupDriver)"
+    );
+    assert_eq!(
+        joined(Phase::Runtime, |_, observed| observed.docker.info = docker_with("cgroupfs").info),
+        "CgroupDriverMismatch: docker uses the cgroup driver cgroupfs, the kubelet would use systemd"
+    );
+}
+
+#[test]
+fn a_sandbox_image_that_is_absent_is_the_runtimes_and_a_finding_of_check() {
+    let lacking = |_: &mut Config, observed: &mut Observed| observed.docker.has_sandbox_image = false;
+    let missing = "the pod sandbox image `registry.k8s.io/pause:3.10` is not on this node";
+    assert_eq!(joined(Phase::Runtime, lacking), format!("SandboxImageMissing: {missing}"));
+    let running = docker_with("systemd");
+    assert_eq!(preflight(|_, observed| observed.docker = running.clone()), "ok: 10 checks");
+    let mut world = World::fresh();
+    assert!(check_named(&world, "sandbox-image").problem.is_none());
+    world.edit(|_, observed| observed.docker = running);
+    let check = check_named(&world, "sandbox-image");
+    assert_eq!((check.problem.unwrap().0, check.found.as_str()), (Reason::SandboxImageMissing, missing));
+}
+
+fn check_named(world: &World, name: &str) -> Check {
+    let mut found = None;
+    world.clone().edit(|config, observed| {
+        let view = View { config, desired: None, observed, now: jiff::Timestamp::UNIX_EPOCH };
+        found = preflight::checks(view).into_iter().find(|check| check.name == name);
+    });
+    found.unwrap()
+}
+
+#[test]
+fn a_pod_network_that_would_not_be_ours() {
+    let other = |_: &mut Config, observed: &mut Observed| {
+        observed.cni_confs = Ok(vec!["00-other.conf".to_owned(), "10-kn-agent-bridge.conflist".to_owned()]);
+    };
+    let why = "`/etc/cni/net.d/00-other.conf` sorts before `10-kn-agent-bridge.conflist` and would win";
+    assert_eq!(preflight(other), format!("CniConflict: check cni-conf: {why}"));
+    assert_eq!(joined(Phase::Network, other), format!("CniConflict: {why}"));
+    let lacking =
+        |_: &mut Config, observed: &mut Observed| observed.missing_cni_plugins = vec!["bridge", "portmap"];
+    assert_eq!(
+        preflight(lacking),
+        "CniPluginMissing: check cni-plugins: `/opt/cni/bin` lacks bridge, portmap"
+    );
+    assert_eq!(joined(Phase::Network, lacking), "CniPluginMissing: `/opt/cni/bin` lacks bridge, portmap");
+    assert_eq!(
+        joined(Phase::Network, |_, observed| {
+            if let Some(Ok(Seen::Present(node))) = &mut observed.watched.node {
+                node.spec = None;
+            }
+        }),
+        "PodCidrMissing: the Node has no podCIDR yet"
+    );
+}
+
+#[test]
+fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_told() {
+    let ignore = |config: &mut Config, check: &str| assert!(config.preflight.ignore.insert(check.to_owned()));
+    assert_eq!(
+        preflight(|config, _| ignore(config, "kublet")),
+        "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
+         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, cgroup-driver, sandbox-image, cni-plugins, cni-conf"
+    );
+    let old = |config: &mut Config, observed: &mut Observed| {
+        observed.facts.kubelet.version = "v1.37.0".parse().ok();
+        ignore(config, "kubelet");
+    };
+    assert_eq!(preflight(old), "ok: 10 checks, ignored: kubelet");
+    let mut world = World::fresh();
+    world.edit(old);
+    assert!(settle(&mut world).is_ready());
+    // What a later phase would say again is ignored there too.
+    assert!(
+        joined(Phase::Network, |config, observed| {
+            ignore(config, "cni-conf");
+            ignore(config, "cni-plugins");
+            observed.missing_cni_plugins = vec!["portmap"];
+            observed.cni_confs = Ok(vec!["00-other.conf".to_owned()]);
+        })
+        .starts_with("ok: ")
+    );
+    assert!(
+        joined(Phase::Runtime, |config, observed| {
+            ignore(config, "sandbox-image");
+            ignore(config, "cgroup-driver");
+            observed.docker.has_sandbox_image = false;
+            observed.docker.info = docker_with("cgroupfs").info;
+        })
+        .starts_with("ok: ")
+    );
+}
+
+/// What Identity says where the node's request is seen so; its name as NAME.
+fn identity(seen: Result<Seen<CertificateSigningRequest>, Failure>) -> String {
+    let mut world = World::fresh();
+    settle(&mut world);
+    let name = world.ask_again(seen);
+    text(&world.plan().verdicts[&Phase::Identity]).replace(&name, "NAME")
+}
+
+fn conditions(of: &[(&str, Option<&str>, Option<&str>)]) -> Result<Seen<CertificateSigningRequest>, Failure> {
+    let condition =
+        |&(kind, reason, message): &(&str, Option<&str>, Option<&str>)| CertificateSigningRequestCondition {
+            type_: kind.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.map(str::to_owned),
+            message: message.map(str::to_owned),
+            ..Default::default()
+        };
+    let status = CertificateSigningRequestStatus {
+        conditions: Some(of.iter().map(condition).collect()),
+        certificate: None,
+    };
+    Ok(Seen::Present(Box::new(CertificateSigningRequest { status: Some(status), ..Default::default() })))
+}
+
+#[test]
+fn a_request_that_is_pending_denied_failed_or_not_issued() {
+    assert_eq!(identity(Ok(Seen::NotYet)), "CsrPending: CSR `NAME` is submitted");
+    assert_eq!(identity(conditions(&[])), "CsrPending: CSR `NAME` waits for approval");
+    assert_eq!(
+        identity(conditions(&[("Approved", None, None)])),
+        "CsrUnissued: CSR `NAME` is approved and waits for its signer kubernetes.io/kube-apiserver-client-kubelet"
+    );
+    assert_eq!(
+        identity(conditions(&[("Denied", Some("NotOurs"), Some("ask in room 5"))])),
+        "CsrDenied: CSR `NAME` was denied: NotOurs: ask in room 5"
+    );
+    assert_eq!(
+        identity(conditions(&[("Approved", None, None), ("Failed", None, Some("no such usage"))])),
+        "CsrFailed: the signer refused CSR `NAME`: no reason: no such usage"
+    );
+}
+
+#[test]
+fn credentials_that_are_refused_and_who_would_allow_them() {
+    let refused = |reason, message: &str| Err(Failure::new(reason, format!("cannot watch {message}")));
+    assert_eq!(
+        identity(refused(Reason::Unauthorized, "it: Unauthorized (HTTP 401)")),
+        "Unauthorized: cannot watch it: Unauthorized (HTTP 401); it does not accept the bootstrap token abcdef"
+    );
+    let forbidden =
+        "; ClusterRoleBinding `kn-agent:node-bootstrapper` is missing or not for this token's groups";
+    assert_eq!(
+        identity(refused(Reason::Forbidden, "it (HTTP 403)")),
+        format!("Forbidden: cannot watch it (HTTP 403){forbidden}")
+    );
+    assert_eq!(
+        identity(refused(Reason::ApiUntrusted, "it: UnknownIssuer")),
+        "ApiUntrusted: cannot watch it: UnknownIssuer"
+    );
+    // Where only the creation is refused.
+    let mut world = World::fresh();
+    settle(&mut world);
+    let name = world.ask_again(Ok(Seen::Absent));
+    world.fail(&format!("submit CSR {name}"), Failure::new(Reason::Forbidden, "cannot create it"));
+    assert_eq!(
+        text(&world.plan().verdicts[&Phase::Identity]),
+        format!("Forbidden: cannot create it{forbidden}")
+    );
+    assert_eq!(
+        fresh(Phase::Trust, |_, observed| observed.configured_ca = Ok(b"nothing".to_vec())),
+        "CaUnusable: cluster.ca: there is no certificate in it"
+    );
+    let mut world = World::fresh();
+    settle(&mut world);
+    world.ask_again(Ok(Seen::Absent));
+    world.edit(|config, _| config.identity.token = None);
+    assert_eq!(
+        text(&world.plan().verdicts[&Phase::Identity]),
+        "TokenMissing: there is no usable client certificate, and identity.token is not set"
+    );
+}
+
+#[test]
+fn units_that_fail_and_disks_that_are_full() {
+    let failing = |name: &'static str| {
+        move |_: &mut Config, observed: &mut Observed| {
+            let state = UnitState {
+                enabled: "enabled".to_owned(),
+                active: "activating".to_owned(),
+                sub: "auto-restart".to_owned(),
+                restarts: 3,
+                exit_status: 1,
+                log: vec!["first".to_owned(), "last".to_owned()],
+                ..UnitState::default()
+            };
+            observed.units.insert(name, unit(state));
+        }
+    };
+    for (phase, name) in [(Phase::Kubelet, units::KUBELET), (Phase::Proxy, units::KUBE_PROXY)] {
+        assert_eq!(
+            joined(phase, failing(name)),
+            format!("UnitCrashLoop: `{name}` was restarted 3 times, last exit status 1\n  first\n  last")
+        );
+    }
+    assert_eq!(
+        joined(Phase::Kubelet, |_, observed| {
+            let word = "masked".to_owned();
+            let masked = UnitState { load: word.clone(), enabled: word, ..UnitState::default() };
+            observed.units.insert(units::KUBELET, Ok(masked));
+        }),
+        "UnitMasked: `kubelet.service` is masked"
+    );
+    let mut world = World::fresh();
+    let full = "cannot write `/etc/kubernetes/pki/ca.crt`: No space left on device (os error 28)";
+    world.fail(&format!("write {}", paths::ca().display()), Failure::new(Reason::DiskFull, full));
+    assert_eq!(text(&world.plan().verdicts[&Phase::Trust]), format!("DiskFull: {full}"));
+}
