@@ -14,28 +14,11 @@ use crate::{
     footprint::Footprint,
     process::{Daemon, run},
     progress::{Steps, detail},
+    traces::{self, Trace},
     up, workload,
 };
 
 const APPROVER_GRACE: Duration = Duration::from_secs(5);
-
-/// What a machine that never was a node does not have: each command prints what it finds.
-const NODE_TRACES: [(&str, &str); 6] = [
-    ("the agent's program", "command -v kn-agent"),
-    (
-        "units of kubelet, kube-proxy, cri-dockerd, kn-agent",
-        "ls /etc/systemd/system /usr/lib/systemd/system | grep -E '^(kubelet|kube-proxy|cri-dockerd?|kn-agent)[.]'",
-    ),
-    ("kubeconfigs and Kubernetes' configuration", "find /etc/kubernetes /etc/kn-agent -type f"),
-    ("keys and certificates", "find /var/lib/kubelet /var/lib/kube-proxy /var/lib/kn-agent -name '*.pem'"),
-    ("CNI configuration", "find /etc/cni/net.d -type f"),
-    (
-        "a container runtime that runs or is enabled",
-        "for unit in docker.service docker.socket containerd.service; do
-             systemctl is-active --quiet $unit && echo $unit runs; systemctl is-enabled --quiet $unit && echo $unit enabled
-         done",
-    ),
-];
 
 /// The two things the demo is given.
 #[derive(Debug)]
@@ -68,9 +51,9 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
     let start = Instant::now();
     let node = Node::boot(control_plane.run(), artefacts, "worker-1")?;
     detail(format_args!("booted at {} in {:.1} s; it has", node.address(), start.elapsed().as_secs_f64()));
-    for (what, found) in node_traces(&node)? {
-        ensure!(found.is_empty(), "the machine is not fresh: {what}: {found}");
-        detail(format_args!("  no {what}"));
+    traces::ensure_none(&node, false)?;
+    for trace in traces::of(&node)? {
+        detail(format_args!("  no {}", trace.what));
     }
 
     steps.step("on the cluster: kn-agent cluster init, token create, approver");
@@ -89,7 +72,7 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
     workload::prove(&control_plane, &node)?;
 
     steps.step("what the machine has now");
-    for (what, found) in node_traces(&node)? {
+    for Trace { what, found, .. } in traces::of(&node)? {
         ensure!(!found.is_empty(), "nothing found of: {what}");
         detail(format_args!("{what}: {}", found.lines().collect::<Vec<_>>().join(" ")));
     }
@@ -113,12 +96,6 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
     }
     detail(format_args!("nothing of it is left. Done in {:.0} s: {took}", steps.elapsed().as_secs_f64()));
     Ok(())
-}
-
-/// What is found on the node of each kind of trace.
-fn node_traces(node: &Node) -> Result<Vec<(&'static str, String)>> {
-    let look = |(what, command)| Ok((what, node.try_exec(&["sh", "-c", command])?.stdout.trim().to_owned()));
-    NODE_TRACES.into_iter().map(look).collect()
 }
 
 /// Makes joining possible; returns the node's configuration and the running approver.

@@ -50,6 +50,7 @@ pub mod up;
 
 pub use artefacts::Artefacts;
 pub use control_plane::{Component, ControlPlane};
+pub use fresh::Fresh;
 pub use images::{DEMO_IMAGE, PAUSE_IMAGE};
 pub use interrupt::{interrupted, watch_signals};
 pub use kubectl::Kubectl;
