@@ -1,46 +1,23 @@
 //! The agent's main job, shown: a fresh machine becomes a Ready node that serves a pod, and everything goes again.
 
-use std::{
-    env, fs,
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{env, time::Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::{
-    Artefacts, ControlPlane, Node, config_fragment, floor,
+    Artefacts, ControlPlane, Node,
+    agent::{self, Agent},
+    floor,
     footprint::Footprint,
-    process::{Daemon, run},
+    process::Daemon,
     progress::{Steps, detail},
     traces::{self, Trace},
     up, workload,
 };
 
-const APPROVER_GRACE: Duration = Duration::from_secs(5);
-
-/// The two things the demo is given.
-#[derive(Debug)]
-struct Given {
-    deb: PathBuf,
-    agent: PathBuf,
-}
-
-impl Given {
-    fn from_environment() -> Result<Self> {
-        let path = |name: &str| -> Result<PathBuf> {
-            let value = env::var_os(name).with_context(|| format!("{name} is not set (tests/README.md)"))?;
-            let path = PathBuf::from(value);
-            path.canonicalize().with_context(|| format!("{name}: no file `{}`", path.display()))
-        };
-        Ok(Self { deb: path("KN_AGENT_DEB")?, agent: path("KN_AGENT")? })
-    }
-}
-
 /// Shows the agent's main job; with `KEEP=1` in the environment it stays up until interrupted.
 pub fn demo(artefacts: &Artefacts) -> Result<()> {
-    let given = Given::from_environment()?;
+    let agent = Agent::from_environment()?;
     let mut steps = Steps::new();
 
     steps.step("a cluster");
@@ -57,10 +34,10 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
     }
 
     steps.step("on the cluster: kn-agent cluster init, token create, approver");
-    let (configuration, approver) = prepare_cluster(&given, &control_plane)?;
+    let (configuration, approver) = prepare_cluster(&agent, &control_plane)?;
 
     steps.step("on the machine: install the package, write the configuration");
-    let seconds = join(&given, &node, &config_fragment(control_plane.minor()), &configuration)?;
+    let seconds = join(&agent, &control_plane, &node, &configuration)?;
     let took = format!("{seconds:.1} s from the configuration to Ready");
     let kubectl = control_plane.kubectl()?;
     let ready = kubectl.node_condition(node.name(), "Ready")?;
@@ -99,30 +76,19 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
 }
 
 /// Makes joining possible; returns the node's configuration and the running approver.
-fn prepare_cluster(given: &Given, control_plane: &ControlPlane) -> Result<(String, Daemon)> {
-    let kubeconfig = control_plane.admin_kubeconfig();
-    let agent = |words: &str| {
-        let mut command = Command::new(&given.agent);
-        command.args(words.split(' ')).arg("--kubeconfig").arg(&kubeconfig);
-        command
-    };
-    detail(run(&mut agent("cluster init --auto-approve=any-token"))?);
-    let configuration = run(&mut agent("token create --print config"))?;
+fn prepare_cluster(agent: &Agent, control_plane: &ControlPlane) -> Result<(String, Daemon)> {
+    detail(agent.on_cluster(control_plane, "cluster init --auto-approve=any-token")?);
+    let configuration = agent.on_cluster(control_plane, "token create --print config")?;
     detail("a configuration with a token, for the machine");
-    let log = control_plane.run().subdirectory("log")?.join("approver.log");
-    let mut approver = Daemon::start("the approver", &agent("approver"), &log, APPROVER_GRACE)?;
-    approver.check_running()?;
-    Ok((configuration, approver))
+    Ok((configuration, agent.approver(control_plane)?))
 }
 
 /// Installs and configures the agent; returns the seconds from the configuration to Ready.
-fn join(given: &Given, node: &Node, fragment: &str, configuration: &str) -> Result<f64> {
-    node.put("/root/kn-agent.deb", fs::read(&given.deb)?, 0o644)?;
-    node.exec(&["dpkg", "--install", "/root/kn-agent.deb"])?;
+fn join(agent: &Agent, control_plane: &ControlPlane, node: &Node, configuration: &str) -> Result<f64> {
+    agent.install(node)?;
     detail("dpkg --install kn-agent.deb");
     // What differs from a usual machine first: the daemon starts at the first file it can use.
-    node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o600)?;
-    node.put("/etc/kn-agent/config.d/50-lab.yaml", fragment, 0o600)?;
+    agent::configure_lab(node, control_plane, "/etc/kn-agent")?;
     let start = Instant::now();
     node.put("/etc/kn-agent/config.yaml", configuration, 0o600)?;
     detail("/etc/kn-agent/config.yaml written; kn-agent status --wait:");

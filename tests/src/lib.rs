@@ -19,6 +19,7 @@
     reason = "everything here fails by `anyhow`, and a failure ends the test"
 )]
 
+mod agent;
 mod artefacts;
 mod cache;
 mod cgroup;

@@ -1,0 +1,64 @@
+//! The agent under test as the lab is given it: the package that is installed and the program for the cluster's side.
+
+use std::{env, fs, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    ControlPlane, Node, config_fragment,
+    process::{Daemon, run},
+};
+
+const APPROVER_GRACE: Duration = Duration::from_secs(5);
+
+/// The package and the program.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    deb: PathBuf,
+    program: PathBuf,
+}
+
+impl Agent {
+    /// What `KN_AGENT_DEB` and `KN_AGENT` name.
+    pub(crate) fn from_environment() -> Result<Self> {
+        let path = |name: &str| -> Result<PathBuf> {
+            let value = env::var_os(name).with_context(|| format!("{name} is not set (tests/README.md)"))?;
+            let path = PathBuf::from(value);
+            path.canonicalize().with_context(|| format!("{name}: no file `{}`", path.display()))
+        };
+        Ok(Self { deb: path("KN_AGENT_DEB")?, program: path("KN_AGENT")? })
+    }
+
+    /// Runs it on an administrator's machine; its answer. No word holds a space.
+    pub(crate) fn on_cluster(&self, control_plane: &ControlPlane, words: &str) -> Result<String> {
+        run(&mut self.command(control_plane, words))
+    }
+
+    /// Starts the approver.
+    pub(crate) fn approver(&self, control_plane: &ControlPlane) -> Result<Daemon> {
+        let log = control_plane.run().subdirectory("log")?.join("approver.log");
+        let command = self.command(control_plane, "approver");
+        let mut approver = Daemon::start("the approver", &command, &log, APPROVER_GRACE)?;
+        approver.check_running()?;
+        Ok(approver)
+    }
+
+    /// Installs the package on a node.
+    pub(crate) fn install(&self, node: &Node) -> Result<()> {
+        node.put("/root/kn-agent.deb", fs::read(&self.deb)?, 0o644)?;
+        node.exec(&["dpkg", "--install", "/root/kn-agent.deb"]).map(drop)
+    }
+
+    fn command(&self, control_plane: &ControlPlane, words: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words.split(' ')).arg("--kubeconfig").arg(control_plane.admin_kubeconfig());
+        command
+    }
+}
+
+/// Puts the parts of a configuration below `directory` that differ from a usual machine's.
+pub(crate) fn configure_lab(node: &Node, control_plane: &ControlPlane, directory: &str) -> Result<()> {
+    let drop_in = |name: &str, text: &str| node.put(&format!("{directory}/config.d/{name}"), text, 0o600);
+    drop_in("20-network.yaml", "network: {plugin: bridge}\n")?;
+    drop_in("50-lab.yaml", &config_fragment(control_plane.minor()))
+}
