@@ -76,7 +76,7 @@ impl Fresh {
         let start = Instant::now();
         let kubectl = control_plane.kubectl()?;
         // The kubelet first: one that runs would make its Node again.
-        node.sh(STOP, &UNITS)?;
+        stop(node)?;
         thread::scope(|scope| -> Result<()> {
             let cluster = scope.spawn(|| forget(&kubectl, node.name()));
             self.restore_machine(node)?;
@@ -112,6 +112,11 @@ impl Fresh {
     }
 }
 
+/// Stops everything a join started, containers included.
+pub(crate) fn stop(node: &Node) -> Result<()> {
+    node.sh(STOP, &UNITS).map(drop)
+}
+
 fn files(node: &Node) -> Result<BTreeSet<String>> {
     Ok(node.exec(&["sh", "-c", LIST])?.lines().map(str::to_owned).collect())
 }
@@ -126,7 +131,7 @@ fn sysctls(node: &Node) -> Result<Vec<(String, String)>> {
 }
 
 /// Takes the Node, its lease and the certificate requests out of the cluster: all of them, a token's do not name a node.
-fn forget(kubectl: &Kubectl, name: &str) -> Result<()> {
+pub(crate) fn forget(kubectl: &Kubectl, name: &str) -> Result<()> {
     let timeout = format!("--timeout={}s", DELETE_LIMIT.as_secs());
     let delete = |words: &[&str]| -> Result<()> {
         let mut command: Command = kubectl.command(&[&["delete", &timeout], words].concat());

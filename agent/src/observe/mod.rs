@@ -167,8 +167,7 @@ fn files(
     config: &Config,
     desired: Option<&Desired>,
 ) -> BTreeMap<PathBuf, Fact<Option<FileOnDisk>>> {
-    let specs =
-        desired.into_iter().flat_map(Desired::files).map(|f| f.path.clone());
+    let specs = desired.into_iter().flat_map(Desired::files).map(|f| f.path.clone());
     let more = [
         paths::ca().to_owned(),
         paths::joined().to_owned(),

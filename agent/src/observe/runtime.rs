@@ -48,8 +48,7 @@ pub fn inactive() -> Docker {
 pub async fn ask(root: &Root, sandbox_image: &str, info: Option<&Fact<Info>>) -> Docker {
     let socket = root.path(paths::docker_socket());
     let image = format!("/images/{sandbox_image}/json");
-    let (ping, image) =
-        futures::join!(http::get_unix(&socket, "/_ping"), http::get_unix(&socket, &image));
+    let (ping, image) = futures::join!(http::get_unix(&socket, "/_ping"), http::get_unix(&socket, &image));
     Docker {
         answers: match ping {
             Ok(answer) if answer.status == 200 => Ok(()),

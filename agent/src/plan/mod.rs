@@ -11,10 +11,10 @@ pub mod preflight;
 mod proxy;
 mod runtime;
 mod step;
-mod upkeep;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the model makes files and starts at the present")]
 mod tests;
+mod upkeep;
 
 use std::collections::BTreeMap;
 

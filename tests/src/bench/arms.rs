@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use super::watch::ReadyWatch;
 use crate::{
     ControlPlane, Minor, Node,
+    agent::{self, Agent},
     floor,
     fresh::{self, Fresh},
-    package::Package,
 };
 
 /// The machine is called quiet when both processors idled nine tenths of this long.
@@ -25,7 +25,7 @@ const QUIET_LIMIT: Duration = Duration::from_secs(15);
 pub(super) struct Bench<'a> {
     pub(super) control_plane: &'a ControlPlane,
     pub(super) node: &'a Node,
-    pub(super) package: &'a Package,
+    pub(super) agent: &'a Agent,
     pub(super) fresh: &'a Fresh,
 }
 
@@ -39,12 +39,13 @@ pub(super) struct Joined {
 
 impl Bench<'_> {
     /// T: from `systemctl start kn-agent` on a fresh machine to Ready.
-    pub(super) fn agent(&self) -> Result<Joined> {
+    pub(super) fn join(&self) -> Result<Joined> {
         let node = self.node;
         // The path unit would start the agent at the first file.
         node.exec(&["systemctl", "stop", "kn-agent.path"])?;
-        let configuration = self.package.configuration(self.control_plane)?;
-        self.package.configure(node, self.control_plane, &configuration)?;
+        let configuration = self.agent.on_cluster(self.control_plane, "token create --print config")?;
+        agent::configure_lab(node, self.control_plane, "/etc/kn-agent")?;
+        node.put("/etc/kn-agent/config.yaml", configuration, 0o600)?;
         let seconds = self.timed(&["kn-agent.service"], &["systemctl", "start", "--no-block", "kn-agent"])?;
         let begun = property(node, "kn-agent.service", "ExecMainStartTimestampMonotonic")?;
         let notified = property(node, "kn-agent.service", "ActiveEnterTimestampMonotonic")?;

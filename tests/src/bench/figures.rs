@@ -33,7 +33,11 @@ impl Series {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a list of some dozens")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place in a list of some dozens"
+)]
 fn index(place: f64) -> usize {
     place as usize
 }

@@ -21,8 +21,8 @@ use anyhow::Result;
 
 use crate::{
     Artefacts, ControlPlane, Minor, Node,
+    agent::Agent,
     fresh::Fresh,
-    package::Package,
     progress::{Steps, detail, say},
 };
 use arms::Bench;
@@ -65,25 +65,26 @@ pub struct Results {
 
 /// Measures, saying each figure as it comes.
 pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Results> {
-    let package = Package::from_environment()?;
+    let agent = Agent::from_environment()?;
     let mut steps = Steps::new();
     let mut results = Results { version: artefacts.kubernetes().version()?, ..Results::default() };
     steps.step(format_args!("a cluster and a machine, {}", results.version));
     let control_plane = ControlPlane::start(name, artefacts)?;
-    let approver = package.prepare(&control_plane)?;
+    agent.on_cluster(&control_plane, "cluster init --auto-approve=any-token")?;
+    let approver = agent.approver(&control_plane)?;
     let node = Node::boot(control_plane.run(), artefacts, "worker-1")?;
-    package.install(&node)?;
+    agent.install(&node)?;
     let fresh = Fresh::of(&node)?;
-    let bench = Bench { control_plane: &control_plane, node: &node, package: &package, fresh: &fresh };
+    let bench = Bench { control_plane: &control_plane, node: &node, agent: &agent, fresh: &fresh };
 
     steps.step("one join that does not count: it fills the page cache");
-    bench.agent()?;
+    bench.join()?;
     bench.restore()?;
 
     steps.step(format_args!("{} pairs of T and F, seconds", rounds.pairs));
     let mut timelines = Vec::new();
     for pair in 1..=rounds.pairs {
-        let joined = bench.agent()?;
+        let joined = bench.join()?;
         let floor = bench.floor()?;
         bench.restore()?;
         detail(format_args!(
@@ -115,7 +116,7 @@ pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Resu
     detail(&results.timeline);
 
     steps.step(format_args!("a joined node left alone for {} s", rounds.idle));
-    bench.agent()?;
+    bench.join()?;
     results.status = idle::status_command(&node)?;
     results.idle = idle::watch(&control_plane, &node, rounds.idle)?;
     detail(results.idle.to_string());

@@ -40,7 +40,11 @@ fn section(result: &Results) -> String {
     row(&mut text, "start to READY=1, ms", &result.ready_notice, 1);
     row(&mut text, "`kn-agent status`, ms", &result.status, 1);
     let _ = write!(text, "\nIdle on a joined node: {}.\n", result.idle);
-    let _ = write!(text, "\nWhere the time of a median T went (`kn-agent timeline`):\n\n```\n{}```\n", result.timeline);
+    let _ = write!(
+        text,
+        "\nWhere the time of a median T went (`kn-agent timeline`):\n\n```\n{}```\n",
+        result.timeline
+    );
     text
 }
 
