@@ -143,6 +143,24 @@ impl Token {
             None => "static token".to_owned(),
         }
     }
+
+    /// `text` without anything that could be a token, wherever it was written by mistake.
+    pub fn scrub(text: &str) -> String {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '.';
+        let mut clean = String::with_capacity(text.len());
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            let (word, tail) = rest.split_at(end);
+            let secret = word.trim_matches('.').parse::<Self>().is_ok();
+            clean.push_str(if secret { "[redacted]" } else { word });
+            let gap = tail.find(is_word).unwrap_or(tail.len());
+            let (between, after) = tail.split_at(gap);
+            clean.push_str(between);
+            rest = after;
+        }
+        clean
+    }
 }
 
 impl PartialEq for Token {

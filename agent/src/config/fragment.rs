@@ -191,8 +191,6 @@ pub(super) struct RuntimeFragment {
     pub(super) kind: Option<RuntimeKind>,
     /// Image of the pod sandbox. Default: `registry.k8s.io/pause:3.10`.
     pub(super) sandbox_image: Option<String>,
-    /// Directory of image archives (`*.tar`) to load before the kubelet starts; an absolute path. Default: none.
-    pub(super) images: Option<String>,
     /// The cri-dockerd program, which docker needs from Kubernetes 1.24; an absolute path. Default: searched for in the
     /// usual directories.
     pub(super) cri_dockerd: Option<String>,

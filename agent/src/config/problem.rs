@@ -28,7 +28,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with the value at `path`.
     pub(super) fn new(path: &str, message: &str) -> Self {
-        Self { path: scrub(path), message: scrub(message), ..Self::default() }
+        Self { path: Token::scrub(path), message: Token::scrub(message), ..Self::default() }
     }
 
     /// The same, in the place `origin` names.
@@ -46,7 +46,7 @@ impl Problem {
 
     /// The same, with what to do about it.
     pub(super) fn hint(mut self, hint: &str) -> Self {
-        self.hint = Some(scrub(hint));
+        self.hint = Some(Token::scrub(hint));
         self
     }
 }
@@ -172,24 +172,6 @@ pub(super) fn shown(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-/// `text` without anything that could be a token, wherever it was written by mistake.
-fn scrub(text: &str) -> String {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '.';
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        let (word, tail) = rest.split_at(end);
-        let secret = word.trim_matches('.').parse::<Token>().is_ok();
-        clean.push_str(if secret { "[redacted]" } else { word });
-        let gap = tail.find(is_word).unwrap_or(tail.len());
-        let (between, after) = tail.split_at(gap);
-        clean.push_str(between);
-        rest = after;
-    }
-    clean
 }
 
 #[cfg(test)]

@@ -1,0 +1,98 @@
+//! `kn-agent config …`, and the file to start from.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn commands_answer() {
+    let machine = Machine::with(&format!(
+        "{MINIMUM}node:\n  labels: {{example.com/rack: r1}}\nkubelet:\n  config:\n    maxPods: 50\n"
+    ))
+    .set("KN_AGENT_IDENTITY__TOKEN__VALUE", TOKEN)
+    .set("KN_AGENT_PROXY__MODE", "nftables");
+    let mut report = String::new();
+    for words in [
+        vec!["show"],
+        vec!["show", "-o", "json"],
+        vec!["validate"],
+        vec!["explain", "cluster.server"],
+        vec!["explain", "identity.token"],
+        vec!["explain", "node.name"],
+        vec!["explain", "node.address"],
+        vec!["explain", "node.taints"],
+        vec!["explain", "node.labels"],
+        vec!["explain", "proxy.mode"],
+        vec!["explain", "kubelet.config.maxPods"],
+        vec!["explain", "cluster.dns.domian"],
+        vec!["explain", "nonsense"],
+    ] {
+        let answer = machine.run(&words).unwrap_or_else(|error| format!("error: {error}\n"));
+        assert!(!answer.contains("0123456789"), "{words:?}");
+        writeln!(report, "$ kn-agent config {}\n{answer}", words.join(" ")).unwrap();
+    }
+    insta::assert_snapshot!("commands", report);
+}
+
+#[test]
+fn command_fails_with_the_problems() {
+    let machine = Machine::with("nod: {}");
+    machine.write("/good.yaml", MINIMUM, 0o644);
+    assert!(machine.run(&["validate"]).unwrap_err().contains("did you mean `node`?"));
+    let good = machine.real("/good.yaml").display().to_string();
+    assert_eq!(machine.run(&["validate", &good]).unwrap(), "valid\n  read [root]/good.yaml\n");
+}
+
+#[test]
+fn shown_configuration_loads_again() {
+    let machine = Machine::with(MINIMUM).set("KN_AGENT_NODE__LABELS", "{rack: 'yes', n: '1.30', o: '0644'}");
+    let shown = machine.run(&["show"]).unwrap();
+    let again = Machine::with(&shown);
+    assert_eq!(again.run(&["show"]).unwrap(), shown);
+    assert_eq!(again.load().unwrap().config.node, machine.load().unwrap().config.node);
+}
+
+#[test]
+fn starter_loads_as_it_is_and_with_everything_in_it() {
+    let install = |text: &str| {
+        let machine = Machine::with(text);
+        machine.write("/etc/kn-agent/ca.pem", &ca_pem(), 0o644);
+        machine.write("/etc/kn-agent/token", TOKEN, 0o600);
+        machine.load().unwrap().provenance
+    };
+    let plain = install(STARTER);
+    let lines = STARTER.lines().map(|line| {
+        let bare = line.trim_start();
+        let setting = bare.strip_prefix("# ").filter(|rest| {
+            let key = rest.trim_start().trim_start_matches("- ");
+            key.split_once(':')
+                .is_some_and(|(key, _)| !key.contains([' ', '`', '/']) || key.starts_with("example.com"))
+        });
+        match setting {
+            Some(setting) => format!("{}{setting}", " ".repeat(line.len() - bare.len())),
+            None => line.to_owned(),
+        }
+    });
+    let full = install(&lines.collect::<Vec<_>>().join("\n"));
+    // What stands behind `#` as a default is the default.
+    for (path, leaf) in
+        plain.leaves().iter().filter(|(path, leaf)| leaf.origin == Origin::Default && *path != "kind")
+    {
+        assert_eq!(full.leaves()[path].value, leaf.value, "{path}");
+        assert!(
+            path == "apiVersion" || path == "identity.mode" || full.leaves()[path].origin != Origin::Default,
+            "{path}"
+        );
+    }
+    assert_eq!(full.leaves()["kubelet.config.maxPods"].value, 110);
+    assert_eq!(full.leaves()["node.taints"].value, json!(["example.com/gpu=yes:NoSchedule"]));
+}
+
+#[test]
+fn schema_is_closed_and_names_the_keys() {
+    let schema = schema();
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(schema["properties"]["cluster"].is_object());
+}
