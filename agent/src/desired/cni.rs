@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{FileSpec, kubelet};
+use super::{FileSpec, fields};
 use crate::config::Config;
 
 /// Programs the bridge configuration needs.
@@ -31,6 +31,6 @@ pub fn bridge(config: &Config, pod_cidr: &str) -> FileSpec {
         "name": "kn-agent-bridge",
         "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": true}}],
     });
-    let text = serde_json::to_string_pretty(&conf).unwrap_or_else(|_| kubelet::yaml("network", &conf));
+    let text = serde_json::to_string_pretty(&conf).unwrap_or_else(|_| fields::yaml("network", &conf));
     FileSpec::new(&bridge_path(config), text + "\n", 0o644)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{FileSpec, kubelet, paths};
+use super::{FileSpec, fields, paths};
 use crate::config::Config;
 
 /// The kubelet's.
@@ -29,5 +29,5 @@ fn kubeconfig(config: &Config, path: &Path, user: &str, certificate: &Path) -> F
         "contexts": [{"name": "default", "context": {"cluster": "kubernetes", "user": user}}],
         "current-context": "default",
     });
-    FileSpec::new(path, kubelet::yaml("cluster", &fields), 0o600)
+    FileSpec::new(path, fields::yaml("cluster", &fields), 0o600)
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::{Facts, FileSpec, Version, address, cni_bin_dir, paths, units, versions};
+use super::{Facts, FileSpec, Version, address, cni_bin_dir, fields, paths, units, versions};
 use crate::config::Config;
 
 /// `/etc/kubernetes/kubelet.yaml`: ours, with the operator's fields merged over it.
@@ -37,8 +37,8 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
     if versions::kubelet_knows(version, "registerWithTaints") && !config.node.taints.is_empty() {
         fields["registerWithTaints"] = super::node::taints(config).into_iter().map(|t| json!(t)).collect();
     }
-    merge(&mut fields, &config.kubelet.config);
-    FileSpec::new(paths::kubelet_config(), yaml("kubelet.config", &fields), 0o600)
+    fields::merge(&mut fields, &config.kubelet.config);
+    FileSpec::new(paths::kubelet_config(), fields::yaml("kubelet.config", &fields), 0o600)
 }
 
 fn endpoint() -> String {
@@ -126,28 +126,4 @@ pub fn unit(config: &Config, facts: &Facts, version: Version) -> Option<FileSpec
          WantedBy=multi-user.target\n",
     );
     Some(FileSpec::new(&paths::units().join(units::KUBELET), text, 0o600))
-}
-
-/// Puts `over` on top of `base`: maps merge, everything else replaces.
-pub fn merge(base: &mut Value, over: &Map<String, Value>) {
-    if !base.is_object() {
-        *base = Value::Object(Map::new());
-    }
-    let Value::Object(map) = base else { return };
-    for (key, value) in over {
-        match (map.get_mut(key), value) {
-            (Some(below @ Value::Object(_)), Value::Object(inner)) => merge(below, inner),
-            _ => {
-                map.insert(key.clone(), value.clone());
-            }
-        }
-    }
-}
-
-/// `fields` as YAML under a line that says whose it is. JSON is YAML: where the serializer fails, that stands.
-pub fn yaml(section: &str, fields: &Value) -> String {
-    let text = serde_saphyr::to_string(fields).unwrap_or_else(|_| fields.to_string());
-    format!(
-        "# Written by kn-agent; changes are put back. Fields belong into {section} of /etc/kn-agent/config.yaml.\n{text}"
-    )
 }

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod cni;
+pub mod fields;
 pub mod files;
 pub mod kubeconfig;
 pub mod kubelet;

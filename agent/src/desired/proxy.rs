@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Facts, FileSpec, kubelet, paths, units};
+use super::{Facts, FileSpec, fields, paths, units};
 use crate::config::{Config, ProxyMode};
 
 /// `/etc/kubernetes/kube-proxy.yaml`.
@@ -26,8 +26,8 @@ pub fn configuration(config: &Config, _facts: &Facts) -> Option<FileSpec> {
     if let Some(pods) = &config.cluster.pod_cidr {
         fields["clusterCIDR"] = json!(pods.to_string());
     }
-    kubelet::merge(&mut fields, &config.proxy.component.config);
-    Some(FileSpec::new(paths::proxy_config(), kubelet::yaml("proxy.config", &fields), 0o600))
+    fields::merge(&mut fields, &config.proxy.component.config);
+    Some(FileSpec::new(paths::proxy_config(), fields::yaml("proxy.config", &fields), 0o600))
 }
 
 /// `kube-proxy.service`. `None` while the program is not found. kube-proxy sends no `READY=1`: its start is judged by

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{DaemonJson, Facts, FileSpec, cni_bin_dir, kubelet, paths, units};
+use super::{DaemonJson, Facts, FileSpec, cni_bin_dir, fields, paths, units};
 use crate::config::Config;
 
 const DRIVER_OPTION: &str = "native.cgroupdriver=";
@@ -45,7 +45,7 @@ fn driver_in(keys: &Map<String, Value>) -> Option<String> {
 pub fn daemon_json(config: &Config, facts: &Facts) -> Option<FileSpec> {
     let DaemonJson::Keys(found) = &facts.daemon_json else { return None };
     let mut merged = Value::Object(found.clone());
-    kubelet::merge(&mut merged, &config.runtime.daemon_json);
+    fields::merge(&mut merged, &config.runtime.daemon_json);
     let mut options: Vec<Value> =
         merged.get("exec-opts").and_then(Value::as_array).cloned().unwrap_or_default();
     let driver = docker_cgroup_driver(config, facts);

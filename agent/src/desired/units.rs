@@ -1,6 +1,9 @@
 //! Names of units, and text of unit files.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use super::paths;
 
 /// docker's own unit.
 pub const DOCKER: &str = "docker.service";
@@ -17,6 +20,19 @@ pub const MODULES: &str = "kn-agent-modules.service";
 
 /// Every unit whose state matters.
 pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES];
+
+/// The files of ours that `unit` reads when it starts: it starts anew when one of them changes.
+pub fn inputs(unit: &str) -> Vec<PathBuf> {
+    let of_its_own: &[&Path] = match unit {
+        // docker's unit is the distribution's.
+        DOCKER => return vec![paths::daemon_json().to_owned()],
+        KUBELET => &[paths::kubelet_config(), paths::kubelet_kubeconfig()],
+        KUBE_PROXY => &[paths::proxy_config(), paths::proxy_kubeconfig()],
+        _ => &[],
+    };
+    let unit_file = paths::units().join(unit);
+    std::iter::once(unit_file).chain(of_its_own.iter().map(|&path| path.to_owned())).collect()
+}
 
 /// One word of an `ExecStart=` line, quoted so that systemd passes exactly these bytes (systemd.service(5), COMMAND
 /// LINES; systemd.syntax(7), QUOTING): `%` and `$` doubled, control characters as escapes.

@@ -1,7 +1,9 @@
 //! The kubelet's unit and health.
 
+use std::path::PathBuf;
+
 use super::{Verdict, View, bring_up, network, newest_write, soon};
-use crate::desired::{paths, units};
+use crate::desired::units;
 use crate::reason::Reason;
 
 /// Its unit is active, newer than its files, and it says that it is well.
@@ -11,9 +13,9 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     if let Some(verdict) = dockershim.then(|| network::conf_pending(view)).flatten() {
         return verdict;
     }
-    let unit_file = paths::units().join(units::KUBELET);
-    let inputs = [unit_file.as_path(), paths::kubelet_config(), paths::kubelet_kubeconfig()];
-    if let Some(verdict) = bring_up(view, units::KUBELET, newest_write(view, inputs)) {
+    let inputs = units::inputs(units::KUBELET);
+    let written = newest_write(view, inputs.iter().map(PathBuf::as_path));
+    if let Some(verdict) = bring_up(view, units::KUBELET, written) {
         return verdict;
     }
     match &view.observed.kubelet_health {

@@ -1,7 +1,9 @@
 //! kube-proxy's unit and health.
 
+use std::path::PathBuf;
+
 use super::{Verdict, View, bring_up, newest_write, soon};
-use crate::desired::{paths, units};
+use crate::desired::units;
 use crate::reason::Reason;
 
 /// Its unit is active, newer than its files, and it says that it is well. Not ours: nothing to do.
@@ -9,9 +11,9 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     if !view.config.proxy.enabled {
         return Verdict::Satisfied("kube-proxy is not ours (proxy.enabled: false)".to_owned());
     }
-    let unit_file = paths::units().join(units::KUBE_PROXY);
-    let inputs = [unit_file.as_path(), paths::proxy_config(), paths::proxy_kubeconfig()];
-    if let Some(verdict) = bring_up(view, units::KUBE_PROXY, newest_write(view, inputs)) {
+    let inputs = units::inputs(units::KUBE_PROXY);
+    let written = newest_write(view, inputs.iter().map(PathBuf::as_path));
+    if let Some(verdict) = bring_up(view, units::KUBE_PROXY, written) {
         return verdict;
     }
     match &view.observed.proxy_health {
