@@ -41,14 +41,7 @@ pub struct Args {
 /// # Errors
 /// Where the cluster cannot be reached, or the answer cannot be written.
 pub async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::Error> {
-    let cluster = match Cluster::connect(args.kubeconfig.as_deref()).await {
-        Ok(cluster) => cluster,
-        Err(error) => {
-            tracing::error!("{error}");
-            return Ok(ExitCode::from(2));
-        }
-    };
-    tracing::debug!(server = cluster.server(), kubeconfig = cluster.source(), "connected");
+    let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
     let approver = Approver::new(cluster, Policy::default(), args.dry_run);
     if !args.once {
         approver.run().await.context("cannot listen for signals")?;

@@ -61,7 +61,9 @@ enum AutoApprove {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
+    /// For a person
     Text,
+    /// For a program
     Json,
 }
 
@@ -71,14 +73,7 @@ enum Format {
 /// Where the cluster cannot be reached or refuses, or the answer cannot be written.
 pub async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::Error> {
     let Command::Init(args) = &args.command;
-    let cluster = match Cluster::connect(args.kubeconfig.as_deref()).await {
-        Ok(cluster) => cluster,
-        Err(error) => {
-            tracing::error!("{error}");
-            return Ok(ExitCode::from(2));
-        }
-    };
-    tracing::debug!(server = cluster.server(), kubeconfig = cluster.source(), "connected");
+    let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
     let options = Options {
         auto_approve: args.auto_approve == Some(AutoApprove::AnyToken),
         static_user: args.static_user.clone(),

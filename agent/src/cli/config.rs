@@ -9,7 +9,14 @@ use clap::{Subcommand, ValueEnum};
 use crate::config::{HostFacts, STARTER, Sources, load, schema};
 
 /// Show, check and explain the configuration.
+///
+/// It is read from /etc/kn-agent/config.yaml, then /etc/kn-agent/config.d/*.yaml in order, over
+/// /usr/lib/kn-agent/config.d/*.yaml; then from the environment, e.g. `KN_AGENT_NODE__NAME=worker-1`. Later wins, maps
+/// merge, lists replace.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  kn-agent config init > /etc/kn-agent/config.yaml     a commented file to start from
+  kn-agent config explain node.name                    what a key means, its value, and where that comes from")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -17,31 +24,39 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the effective configuration, defaults filled in, secrets redacted.
+    /// Print the effective configuration, defaults filled in, secrets redacted
     Show {
-        /// Format of the output.
-        #[arg(short, long, value_enum, default_value_t = Format::Yaml)]
+        /// How to print it
+        #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Yaml)]
         output: Format,
     },
-    /// Check the configuration, or FILE in its place, and report every problem.
+    /// Check the configuration, or FILE in its place, and report every problem
+    ///
+    /// Each problem with its file, line and key, what was expected, and the nearest key where one is unknown. Prints the
+    /// files it read where nothing is wrong; ends with code 2 otherwise.
     Validate {
-        /// The file to check; default: everything that the daemon would read.
+        /// The file to check [default: everything that the daemon would read]
         file: Option<PathBuf>,
     },
-    /// Say what a key means, its value, and where that comes from.
+    /// Say what a key means, its value, and where that comes from
     Explain {
-        /// The key, dotted, e.g. `cluster.dns.domain`.
+        /// The key, dotted, e.g. cluster.dns.domain
+        #[arg(value_name = "KEY")]
         path: String,
     },
-    /// Print the JSON Schema of a configuration file.
+    /// Print the JSON Schema of a configuration file
+    ///
+    /// An editor that knows it completes keys and marks wrong ones: in VS Code, yaml.schemas of the YAML extension.
     Schema,
-    /// Print a commented configuration to start from.
+    /// Print a commented configuration to start from
     Init,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
+    /// As it would be written
     Yaml,
+    /// For a program
     Json,
 }
 

@@ -1,30 +1,31 @@
-//! `status` and `timeline`: what the daemon published, or a fresh look where it is dead.
+//! `kn-agent status`: what the daemon published, or a fresh look where it is dead.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 
-use super::{Error, configuration};
+use super::output::{self, Output, OutputArgs};
+use super::{Error, duration, looking};
 use crate::config::Sources;
 use crate::desired::paths;
 use crate::ports::changes::Changes;
 use crate::ports::root::Root;
-use crate::reconcile::{Reconciler, daemon_runs};
+use crate::reconcile::daemon_runs;
 use crate::status::{Document, text};
 
+/// Show where the node stands: each phase, what it waits for, and what helps.
+///
+/// Prints what the daemon last published, in milliseconds. Where the daemon does not run, says so, looks for itself and
+/// ends with code 5.
 #[derive(Debug, clap::Args)]
-pub(super) struct OutputArgs {
-    /// How to print it
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
+#[command(after_help = "Examples:
+  kn-agent status --wait --timeout 5m     until the node is Ready, at most 5 minutes
+  kn-agent status -o json                 the document, with reason codes for scripts
 
-#[derive(Debug, clap::Args)]
+Exit codes: 0 Ready; 3 on its way; 4 somebody must act; 5 the daemon is not running")]
 pub(super) struct Args {
     #[command(flatten)]
     output: OutputArgs,
@@ -34,30 +35,18 @@ pub(super) struct Args {
     /// Print at every change until the node is Ready; exit code 0 then
     #[arg(long, conflicts_with = "watch")]
     wait: bool,
-    /// How long --wait waits, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    timeout: u64,
+    /// How long --wait waits: 90s, 10m, 1h; a number alone is seconds
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse, requires = "wait")]
+    timeout: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For a person
-    Text,
-    /// The document itself
-    Json,
-}
-
-fn published(root: &Root) -> Option<Document> {
+/// What the daemon last said.
+pub(super) fn published(root: &Root) -> Option<Document> {
     serde_json::from_slice(&root.read(paths::status()).ok()??.content).ok()
 }
 
 fn print(document: &Document, output: Output, out: &mut dyn Write) -> Result<(), Error> {
-    match output {
-        Output::Text => write!(out, "{}", text::render(document, Timestamp::now()))?,
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(document).unwrap_or_default())?,
-    }
-    out.flush()?;
-    Ok(())
+    output::print(output, document, |document| text::render(document, Timestamp::now()), out)
 }
 
 pub(super) async fn run(args: &Args, sources: &Sources, out: &mut dyn Write) -> Result<ExitCode, Error> {
@@ -75,11 +64,11 @@ pub(super) async fn run(args: &Args, sources: &Sources, out: &mut dyn Write) -> 
     if !args.wait {
         return follow.await;
     }
-    match tokio::time::timeout(Duration::from_secs(args.timeout), follow).await {
+    match tokio::time::timeout(args.timeout, follow).await {
         Ok(result) => result,
         Err(_) => Err(Error::new(
             published(&root).map_or(5, |d| d.exit_code().max(3)),
-            format!("not Ready after {} s", args.timeout),
+            format!("not Ready after {}", text::duration(args.timeout.as_secs_f64())),
         )),
     }
 }
@@ -94,6 +83,9 @@ async fn follow(args: &Args, root: &Root, out: &mut dyn Write) -> Result<ExitCod
         if let Some(document) = published(root).filter(|_| daemon_runs(root)) {
             let shown = text::render(&document, document.published_at);
             if shown != last {
+                if args.output.output == Output::Yaml {
+                    out.write_all(b"---\n")?;
+                }
                 print(&document, args.output.output, out)?;
                 last = shown;
             }
@@ -118,21 +110,7 @@ async fn fresh(
     } else {
         tracing::warn!("the daemon is not running: systemctl start kn-agent");
     }
-    let config = configuration(sources)?;
-    let mut reconciler = Reconciler::new(Arc::new(config), root.clone(), None, Timestamp::now()).await;
-    let (_, _, document) = reconciler.look_once().await;
+    let (_, _, document) = looking(sources).await?.look_once().await;
     print(&document, output, out)?;
     Ok(ExitCode::from(5))
-}
-
-pub(super) fn timeline(args: &OutputArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let nothing = || Error::new(5, "there is no timeline: the daemon has not run since boot");
-    let document = published(&Root::new("/")).ok_or_else(nothing)?;
-    match args.output {
-        Output::Text => write!(out, "{}", text::timeline(&document))?,
-        Output::Json => {
-            writeln!(out, "{}", serde_json::to_string_pretty(&document.timeline).unwrap_or_default())?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }

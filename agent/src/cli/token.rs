@@ -68,18 +68,11 @@ enum Print {
 /// Where the cluster cannot be reached or refuses, or the answer cannot be written.
 pub async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::Error> {
     let Command::Create(args) = &args.command;
-    let cluster = match Cluster::connect(args.kubeconfig.as_deref()).await {
-        Ok(cluster) => cluster,
-        Err(error) => return Ok(bad_input(&error)),
-    };
-    tracing::debug!(server = cluster.server(), kubeconfig = cluster.source(), "connected");
+    let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
     // What is needed for printing is made sure of first: a token that nobody saw helps nobody.
     let join = match args.print {
         Print::Token => None,
-        Print::Config | Print::Shell => match join(&cluster, args.server.as_ref()).await {
-            Ok(join) => Some(join),
-            Err(error) => return Ok(bad_input(&error)),
-        },
+        Print::Config | Print::Shell => Some(join(&cluster, args.server.as_ref()).await?),
     };
     let created = token::create(&cluster, args.ttl, args.auto_approve).await?;
     tell(&created);
@@ -96,7 +89,7 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::E
 
 /// Why the kubeconfig does not tell a machine enough.
 #[derive(Debug, thiserror::Error)]
-enum JoinError {
+pub(super) enum JoinError {
     #[error("the kubeconfig's server is not for a machine: {0}; give one: --server https://HOST:PORT")]
     Server(#[from] crate::names::Invalid),
     #[error(
@@ -136,11 +129,6 @@ fn tell(created: &Created) {
             "this cluster lets no holder of this token ask for a certificate yet: kn-agent cluster init"
         );
     }
-}
-
-fn bad_input(error: &dyn std::error::Error) -> ExitCode {
-    tracing::error!("{error}");
-    ExitCode::from(2)
 }
 
 #[cfg(test)]

@@ -127,6 +127,7 @@ impl Cluster {
         let ca_pem = config.root_cert.as_deref().filter(|certs| !certs.is_empty()).map(pem);
         let client = Client::try_from(config)
             .map_err(|error| ConnectError::Kubeconfig { file: source.clone(), why: innermost(&error) })?;
+        tracing::debug!(server, kubeconfig = source, "connecting");
         Ok(Self { client, server, ca_pem, source })
     }
 

@@ -1,11 +1,16 @@
 //! What we tell: one document, from which every view is made.
 
+pub mod checks;
 pub mod notify;
+pub mod preview;
+pub mod svg;
 pub mod text;
+pub mod timeline;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Phase, Plan, Verdict};
@@ -15,20 +20,23 @@ use crate::reason::Reason;
 pub const SCHEMA: &str = "kn-agent.io/status/v1";
 
 /// Where a node stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
-    /// [`SCHEMA`].
+    /// `kn-agent.io/status/v1`.
     pub schema: String,
     /// The Node's name.
     pub node: String,
     /// The API server.
     pub server: String,
     /// When the daemon started.
+    #[schemars(with = "String")]
     pub started_at: Timestamp,
     /// When this was written.
+    #[schemars(with = "String")]
     pub published_at: Timestamp,
     /// When the Node was first seen Ready since the start.
+    #[schemars(with = "Option<String>")]
     pub ready_at: Option<Timestamp>,
     /// Whether it is Ready now.
     pub ready: bool,
@@ -39,25 +47,28 @@ pub struct Document {
 }
 
 /// Where a phase stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PhaseStatus {
     /// Which.
+    #[schemars(with = "String")]
     pub phase: Phase,
     /// Its verdict.
     pub state: State,
     /// Why it is not satisfied.
+    #[schemars(with = "Option<String>")]
     pub reason: Option<Reason>,
     /// What was found.
     pub message: String,
     /// What usually helps.
     pub hint: Option<String>,
     /// Since when it stands there.
+    #[schemars(with = "String")]
     pub since: Timestamp,
 }
 
 /// A verdict's kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum State {
     /// Nothing to do.
@@ -73,10 +84,11 @@ pub enum State {
 }
 
 /// A span of the timeline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Done {
     /// The phase it belongs to.
+    #[schemars(with = "String")]
     pub phase: Phase,
     /// What.
     pub what: String,
@@ -172,25 +184,30 @@ impl Story {
     }
 
     fn phase(&mut self, phase: Phase, verdict: &Verdict, now: Timestamp) -> PhaseStatus {
-        let (state, reason, message) = match verdict {
-            Verdict::Satisfied(note) => (State::Satisfied, None, note.clone()),
-            Verdict::Act(steps) => {
-                let keys: Vec<String> = steps.iter().map(crate::plan::Step::key).collect();
-                (State::Acting, None, keys.join(", "))
-            }
-            Verdict::Waiting { reason, message, .. } if reason.needs_operator() => {
-                (State::Blocked, Some(*reason), message.clone())
-            }
-            Verdict::Waiting { reason, message, .. } => (State::Waiting, Some(*reason), message.clone()),
-            Verdict::Blocked { reason, message } => (State::Blocked, Some(*reason), message.clone()),
-            Verdict::Held => (State::Held, None, held(phase)),
-        };
+        let (state, reason, message) = stand(phase, verdict);
         let since = match self.since.get(&phase) {
             Some(&(s, r, at)) if s == state && r == reason => at,
             _ => now,
         };
         self.since.insert(phase, (state, reason, since));
         PhaseStatus { phase, state, reason, message, hint: reason.map(|r| r.remedy().to_owned()), since }
+    }
+}
+
+/// A verdict's kind, reason and message.
+fn stand(phase: Phase, verdict: &Verdict) -> (State, Option<Reason>, String) {
+    match verdict {
+        Verdict::Satisfied(note) => (State::Satisfied, None, note.clone()),
+        Verdict::Act(steps) => {
+            let keys: Vec<String> = steps.iter().map(crate::plan::Step::key).collect();
+            (State::Acting, None, keys.join(", "))
+        }
+        Verdict::Waiting { reason, message, .. } if reason.needs_operator() => {
+            (State::Blocked, Some(*reason), message.clone())
+        }
+        Verdict::Waiting { reason, message, .. } => (State::Waiting, Some(*reason), message.clone()),
+        Verdict::Blocked { reason, message } => (State::Blocked, Some(*reason), message.clone()),
+        Verdict::Held => (State::Held, None, held(phase)),
     }
 }
 

@@ -1,0 +1,133 @@
+//! The checks before joining, told.
+
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::plan::preflight::Check;
+use crate::reason::Reason;
+
+/// Version of the document's shape; a field is only ever added within one.
+pub const SCHEMA: &str = "kn-agent.io/check/v1";
+
+/// Every check and how it came out.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Checks {
+    /// `kn-agent.io/check/v1`.
+    pub schema: &'static str,
+    /// The Node's name.
+    pub node: String,
+    /// Whether every check passed whose failure is not ignored.
+    pub passed: bool,
+    /// The checks.
+    pub checks: Vec<CheckResult>,
+}
+
+/// A check and how it came out.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckResult {
+    /// Its name, for `preflight.ignore`.
+    pub name: &'static str,
+    /// Whether it passed.
+    pub passed: bool,
+    /// Whether `preflight.ignore` names it.
+    pub ignored: bool,
+    /// What was found.
+    pub found: String,
+    /// Why it failed.
+    #[schemars(with = "Option<String>")]
+    pub reason: Option<Reason>,
+    /// What usually helps.
+    pub hint: Option<&'static str>,
+}
+
+impl Checks {
+    /// The checks of the machine that is to be `node`.
+    pub fn of(node: &str, checks: &[Check]) -> Self {
+        let told = |check: &Check| {
+            let reason = check.problem.map(|problem| problem.0);
+            CheckResult {
+                name: check.name,
+                passed: reason.is_none(),
+                ignored: check.ignored,
+                found: check.found.clone(),
+                reason,
+                hint: reason.map(Reason::remedy),
+            }
+        };
+        let checks: Vec<CheckResult> = checks.iter().map(told).collect();
+        let passed = checks.iter().all(|check| check.passed || check.ignored);
+        Self { schema: SCHEMA, node: node.to_owned(), passed, checks }
+    }
+
+    /// A line a check, for a person.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for check in &self.checks {
+            let sign = match (check.passed, check.ignored) {
+                (true, _) => "✓",
+                (false, true) => "–",
+                (false, false) => "✗",
+            };
+            let ignored = if check.passed || !check.ignored { "" } else { " (ignored)" };
+            let _ = writeln!(text, "{sign} {:<14} {}{ignored}", check.name, check.found);
+            if let (Some(reason), Some(hint)) = (check.reason, check.hint) {
+                let _ = writeln!(text, "  → {reason}: {hint}");
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::preflight::Problem;
+
+    fn checks() -> Checks {
+        let check = |name, problem: Option<Reason>, found: &str, ignored| Check {
+            name,
+            problem: problem.map(Problem),
+            found: found.to_owned(),
+            ignored,
+        };
+        let missing = Some(Reason::BinaryMissing);
+        Checks::of(
+            "worker-1",
+            &[
+                check("kubelet", None, "/usr/bin/kubelet 1.36.0", false),
+                check("kube-proxy", missing, "no executable `kube-proxy` in /usr/bin", true),
+                check("cri-dockerd", missing, "no executable `cri-dockerd` in /usr/bin", false),
+            ],
+        )
+    }
+
+    #[test]
+    fn each_check_is_a_line_and_a_failed_one_says_what_helps() {
+        insta::assert_snapshot!("text", checks().text());
+    }
+
+    #[test]
+    fn ignored_checks_hold_nothing_back() {
+        let mut checks = checks();
+        assert!(!checks.passed);
+        checks = Checks::of(
+            "worker-1",
+            &[Check {
+                name: "docker",
+                problem: Some(Problem(Reason::UnitMasked)),
+                found: String::new(),
+                ignored: true,
+            }],
+        );
+        assert!(checks.passed && !checks.checks[0].passed);
+    }
+
+    #[test]
+    fn document_names_its_schema_and_codes() {
+        insta::assert_json_snapshot!("document", checks());
+    }
+}

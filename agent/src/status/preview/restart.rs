@@ -1,0 +1,95 @@
+//! Which units start anew because of what would be done, and whether pods are hit.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::desired::{DaemonJson, paths, units};
+use crate::observe::{Fact, Observed};
+use crate::plan::{Plan, Step};
+use crate::ports::systemd::UnitState;
+
+/// A unit that starts anew, and what that means for what runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Restart {
+    /// The unit.
+    pub unit: &'static str,
+    /// Why.
+    pub because: String,
+    /// Whether pods on this machine are stopped.
+    pub stops_pods: bool,
+    /// What it means for what runs.
+    pub consequence: &'static str,
+}
+
+/// The restarts of `plan`: those that are steps of it, and those that follow because a running unit's files change.
+pub(super) fn restarts(observed: &Observed, plan: &Plan) -> Vec<Restart> {
+    let mut restarts = Vec::new();
+    for step in plan.steps() {
+        if let Step::RestartUnit { unit, because } = step {
+            restarts.push(restart(observed, unit, because.clone()));
+        }
+    }
+    for unit in [units::DOCKER, units::CRI_DOCKERD, units::KUBELET, units::KUBE_PROXY] {
+        let known = restarts.iter().any(|restart| restart.unit == unit);
+        let changed = if known || !runs(observed, unit) { Vec::new() } else { changed_inputs(plan, unit) };
+        if changed.is_empty() || is_left_running(observed, unit) {
+            continue;
+        }
+        let verb = if changed.len() == 1 { "changes" } else { "change" };
+        restarts.push(restart(observed, unit, format!("{} {verb}", changed.join(", "))));
+    }
+    restarts
+}
+
+/// docker is not restarted for its configuration on a machine that is a node: that would hit pods.
+pub(super) fn is_left_running(observed: &Observed, unit: &str) -> bool {
+    let joined = matches!(observed.files.get(paths::joined()), Some(Ok(Some(_))));
+    unit == units::DOCKER && joined && runs(observed, unit)
+}
+
+fn changed_inputs(plan: &Plan, unit: &str) -> Vec<String> {
+    let inputs = units::inputs(unit);
+    let written = plan.steps().filter_map(|step| match step {
+        Step::WriteFile(file) if inputs.contains(&file.path) => Some(file.path.display().to_string()),
+        _ => None,
+    });
+    written.collect()
+}
+
+fn restart(observed: &Observed, unit: &'static str, because: String) -> Restart {
+    let stops_pods = unit == units::DOCKER && !keeps_containers(observed);
+    let consequence = match unit {
+        units::DOCKER if stops_pods => {
+            "every container on this machine stops, pods included; the kubelet starts pods again"
+        }
+        units::DOCKER => "containers keep running (live-restore)",
+        units::KUBE_PROXY => "pods keep running, and the rules of Services stay meanwhile",
+        _ => "pods keep running; none starts or stops meanwhile",
+    };
+    Restart { unit, because, stops_pods, consequence }
+}
+
+fn state<'a>(observed: &'a Observed, unit: &str) -> Option<&'a UnitState> {
+    observed.units.get(unit).and_then(|state: &Fact<UnitState>| state.as_ref().ok())
+}
+
+fn runs(observed: &Observed, unit: &str) -> bool {
+    state(observed, unit).is_some_and(UnitState::is_active)
+}
+
+/// Whether the docker that runs lets containers live on: `live-restore` stands in its configuration, and stood there
+/// when it started.
+fn keeps_containers(observed: &Observed) -> bool {
+    let DaemonJson::Keys(keys) = &observed.facts.daemon_json else { return false };
+    let asked = keys.get("live-restore").and_then(serde_json::Value::as_bool) == Some(true);
+    let started = state(observed, units::DOCKER).map_or(0, |state| state.active_since_usec);
+    let written = written_usec(observed, paths::daemon_json());
+    asked && written.is_some_and(|written| written < i64::try_from(started).unwrap_or(i64::MAX))
+}
+
+fn written_usec(observed: &Observed, path: &Path) -> Option<i64> {
+    Some(observed.files.get(path)?.as_ref().ok()?.as_ref()?.mtime_usec)
+}
