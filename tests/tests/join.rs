@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::Minor;
-use scenario::{NODE, Scenario};
-
-const JOIN: Duration = Duration::from_mins(1);
+use scenario::{JOIN, NODE, Scenario};
 
 /// What a machine holds of ours before it is configured: nothing.
 const OURS: &[&str] = &[
@@ -154,57 +152,6 @@ fn a_second_run_changes_nothing(scenario: &Scenario) -> Result<()> {
             && scenario.unit("kubelet.service", "ActiveState")? == "active")
             .then_some(()))
     })?;
-    scenario.wait_ready(JOIN).map(drop)
-}
-
-#[test]
-fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -> Result<()> {
-    const SEEN: Duration = Duration::from_secs(10);
-    let mut scenario = Scenario::start("world", Minor::V1_36)?;
-    let right = scenario.fresh_config()?;
-
-    // A token nobody knows: 401.
-    let wrong: String = right
-        .lines()
-        .map(|line| match line.split_once("value: ") {
-            Some((indent, _)) => format!("{indent}value: zzzzzz.0123456789abcdef\n"),
-            None => format!("{line}\n"),
-        })
-        .collect();
-    scenario.configure(&wrong)?;
-    scenario.wait_reason("Unauthorized", SEEN)?;
-
-    // The right token, the API server away.
-    scenario.control_plane.stop_component(lab::Component::ApiServer);
-    scenario.configure(&right)?;
-    scenario.wait_reason("ApiUnreachable", SEEN)?;
-    scenario.control_plane.start_component(lab::Component::ApiServer)?;
-
-    // docker does not start: an operator's key it does not know.
-    scenario.wait_ready(JOIN)?;
-    scenario.node.sh("cp /etc/docker/daemon.json /root/", &[])?;
-    scenario.node.put(
-        "/etc/kn-agent/config.d/60-broken.yaml",
-        "runtime: {daemonJson: {no-such-key: 1}}\n",
-        0o644,
-    )?;
-    lab::wait_until("daemon.json to be written", SEEN, || {
-        Ok(scenario.node.exec(&["cat", "/etc/docker/daemon.json"])?.contains("no-such-key").then_some(()))
-    })?;
-    // On a joined node docker is not restarted for it; whoever restarts it meets it.
-    scenario.node.exec(&["systemctl", "stop", "docker.service", "docker.socket"])?;
-    let phase = scenario.wait_reason("UnitCrashLoop", Duration::from_secs(20))?;
-    let message = phase["message"].as_str().unwrap_or_default();
-    ensure!(message.contains("no-such-key"), "docker's own words are missing: {message}");
-    // First the cause, then its effect: an agent that still has the key in its configuration would write it again.
-    let reloads = || -> Result<usize> {
-        let log = scenario.node.exec(&["journalctl", "-u", "kn-agent", "-o", "cat", "--no-pager"])?;
-        Ok(log.matches("the configuration changed").count())
-    };
-    let before = reloads()?;
-    scenario.node.exec(&["rm", "/etc/kn-agent/config.d/60-broken.yaml"])?;
-    lab::wait_until("the configuration to be read again", SEEN, || Ok((reloads()? > before).then_some(())))?;
-    scenario.node.exec(&["cp", "/root/daemon.json", "/etc/docker/daemon.json"])?;
     scenario.wait_ready(JOIN).map(drop)
 }
 

@@ -13,7 +13,7 @@ use crate::plan::Step;
 use crate::ports::cluster::{self, Credentials};
 use crate::ports::root::Root;
 use crate::ports::systemd::Systemd;
-use crate::ports::{Failure, keys};
+use crate::ports::{Failure, chain, keys};
 use crate::reason::Reason;
 
 /// Everything a step may act on.
@@ -147,7 +147,7 @@ pub fn request_client(hands: &Hands, purpose: Purpose) -> Result<Client, Failure
     let source = hands.config.identity.token.as_ref().ok_or_else(missing)?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from);
     let token = read_token(source, &hands.root.path(Path::new("/")), credentials.as_deref())
-        .map_err(|error| Failure::new(Reason::TokenMissing, error.to_string()))?;
+        .map_err(|error| Failure::new(Reason::TokenMissing, chain(&error)))?;
     let ca = ca(&hands.root, &hands.config)?;
     cluster::client(&hands.config.cluster.server, &ca, &Credentials::Token(&token))
 }

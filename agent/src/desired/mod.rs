@@ -45,6 +45,8 @@ pub struct Facts {
 pub struct Program {
     /// Where it is, and what was searched when it is nowhere.
     pub path: Option<PathBuf>,
+    /// Which file that is: another one is asked anew.
+    pub file: Option<FileId>,
     /// Its version; `None` until it has answered.
     pub version: Option<Version>,
     /// Why it did not answer.
@@ -52,6 +54,9 @@ pub struct Program {
     /// The flags it knows, without dashes; empty until asked.
     pub flags: Vec<String>,
 }
+
+/// A file as it was found: device, inode, size, and the nanosecond it was last written.
+pub type FileId = (u64, u64, u64, i128);
 
 /// docker's own configuration as found.
 #[derive(Debug, Clone, PartialEq, Eq)]

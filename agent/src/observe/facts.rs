@@ -1,11 +1,11 @@
 //! Facts that are slow and stable: programs and their versions, the way to the API server, the host's ways.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::desired::{DaemonJson, Facts, Program, cni, paths};
+use crate::desired::{DaemonJson, Facts, FileId, Program, cni, paths};
 use crate::ports::{program, root::Root};
 
 /// Where programs are searched for.
@@ -16,9 +16,10 @@ pub const CNI_SEARCHED: &[&str] = &["/opt/cni/bin", "/usr/lib/cni", "/usr/libexe
 
 /// Everything that is found without executing a program.
 pub fn quick(root: &Root, config: &Config) -> Facts {
-    let found = |configured: Option<&PathBuf>, name: &str| Program {
-        path: find(root, configured, name),
-        ..Default::default()
+    let found = |configured: Option<&PathBuf>, name: &str| {
+        let path = find(root, configured, name);
+        let file = path.as_ref().and_then(|path| file_id(&root.path(path)));
+        Program { path, file, ..Default::default() }
     };
     Facts {
         kubelet: found(config.kubelet.binary.as_ref(), "kubelet"),
@@ -68,6 +69,12 @@ fn find(root: &Root, configured: Option<&PathBuf>, name: &str) -> Option<PathBuf
         None => SEARCHED.iter().map(|dir| Path::new(dir).join(name)).collect(),
     };
     candidates.into_iter().find(|path| is_executable(&root.path(path)))
+}
+
+fn file_id(path: &Path) -> Option<FileId> {
+    let meta = std::fs::metadata(path).ok()?;
+    let written = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    Some((meta.dev(), meta.ino(), meta.size(), written))
 }
 
 fn is_executable(path: &Path) -> bool {

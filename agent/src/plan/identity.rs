@@ -113,10 +113,13 @@ fn submit(view: View<'_>, spec: &CertificateSpec, name: String) -> Verdict {
     }
 }
 
-/// A refusal, with what was refused: the token, or the binding that would allow it.
+/// A failure with what it is about: the address that was asked, the token, or the binding that would allow it.
 fn explained(view: View<'_>, spec: &CertificateSpec, failure: &Failure) -> Failure {
     let by_token = spec.purpose == Purpose::KubeletClient;
     let more = match (failure.reason, spec.binding) {
+        (Reason::ApiUnreachable | Reason::ApiUntrusted, _) => {
+            format!("; asked {}", view.config.cluster.server)
+        }
         (Reason::Unauthorized, _) if by_token => match &view.config.identity.token {
             Some(TokenSource::Value(token)) => format!("; it does not accept the {}", token.shown()),
             Some(TokenSource::File(path)) => {

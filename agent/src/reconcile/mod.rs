@@ -236,7 +236,14 @@ impl Reconciler {
             self.follow_units();
         }
         let fresh = facts::quick(&self.hands.root, &self.hands.config);
-        self.facts = Facts { kubelet: self.facts.kubelet.clone(), proxy: self.facts.proxy.clone(), ..fresh };
+        let other =
+            (&fresh.kubelet.file, &fresh.proxy.file) != (&self.facts.kubelet.file, &self.facts.proxy.file);
+        let (kubelet, proxy) =
+            (as_asked(&fresh.kubelet, &self.facts.kubelet), as_asked(&fresh.proxy, &self.facts.proxy));
+        self.facts = Facts { kubelet, proxy, ..fresh };
+        if other {
+            self.ask_programs();
+        }
         let desired = desired::desired(&self.hands.config, &self.facts);
         let eyes = Eyes {
             root: &self.hands.root,
@@ -401,6 +408,14 @@ impl Reconciler {
     /// The configuration in use.
     pub fn config(&self) -> &Config {
         &self.hands.config
+    }
+}
+
+/// A program as found, with what it last said: what another file says comes with its answer.
+fn as_asked(found: &Program, before: &Program) -> Program {
+    match found.path {
+        Some(_) => Program { path: found.path.clone(), file: found.file, ..before.clone() },
+        None => Program::default(),
     }
 }
 

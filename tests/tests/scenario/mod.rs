@@ -1,4 +1,5 @@
 //! A cluster and a machine with the package installed: what every scenario starts from.
+#![allow(dead_code, reason = "no file of scenarios needs all of it")]
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,22 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::{Artefacts, ControlPlane, Minor, Node, wait_until};
 use serde_json::Value;
+
+/// A join takes seconds; on a busy machine a multiple.
+pub(crate) const JOIN: Duration = Duration::from_mins(1);
+
+/// A drop-in that a scenario writes and takes away again.
+pub(crate) const DROP_IN: &str = "/etc/kn-agent/config.d/60-scenario.yaml";
+
+/// Makes the machine what it was before it joined, but that docker runs. The path unit first: it would start the
+/// daemon for half of a configuration.
+const FORGET: &str = "
+systemctl stop kn-agent.path kn-agent
+rm -rf /etc/kn-agent/config.yaml /etc/kn-agent/token /etc/kn-agent/config.d/*
+systemctl stop kubelet kube-proxy 2>/dev/null || true
+rm -rf /etc/kubernetes/* /etc/cni/net.d/* /var/lib/kn-agent/* /var/lib/kubelet/pki /var/lib/kube-proxy/pki
+systemctl start kn-agent.path
+";
 
 /// The node's name.
 pub(crate) const NODE: &str = "worker-1";
@@ -88,6 +105,19 @@ impl Scenario {
         self.node.put("/etc/kn-agent/config.yaml", config, 0o600)
     }
 
+    /// Has machine and cluster forget that they met: the next configuration is a join of its own.
+    pub(crate) fn forget(&self) -> Result<()> {
+        self.node.sh(FORGET, &[])?;
+        let kubectl = self.control_plane.kubectl()?;
+        kubectl.run(&["delete", "node", NODE, "--ignore-not-found", "--wait=false"])?;
+        kubectl.run(&["delete", "csr", "--all", "--wait=false"]).map(drop)
+    }
+
+    /// The daemon's process and how often systemd restarted it: the same two before and after what heals by itself.
+    pub(crate) fn incarnation(&self) -> Result<String> {
+        self.node.exec(&["systemctl", "show", "-P", "MainPID", "-P", "NRestarts", "kn-agent.service"])
+    }
+
     /// The status document; `None` while there is none.
     pub(crate) fn status(&self) -> Result<Option<Value>> {
         let output = self.node.try_exec(&["kn-agent", "status", "-o", "json"])?;
@@ -112,6 +142,13 @@ impl Scenario {
                 .cloned())
         };
         wait_until(&format!("the reason {reason}"), limit, find).with_context(|| self.describe())
+    }
+
+    /// What a phase's entry says, once the daemon says anything of it.
+    pub(crate) fn phase(&self, name: &str) -> Result<Value> {
+        let status = self.status()?.unwrap_or_default();
+        let phases = status["phases"].as_array().cloned().unwrap_or_default();
+        Ok(phases.into_iter().find(|phase| phase["phase"] == name).unwrap_or_default())
     }
 
     /// What status and log say, for a failed test.

@@ -265,7 +265,7 @@ fn credentials_that_are_refused_and_who_would_allow_them() {
     );
     assert_eq!(
         identity(refused(Reason::ApiUntrusted, "it: UnknownIssuer")),
-        "ApiUntrusted: cannot watch it: UnknownIssuer"
+        "ApiUntrusted: cannot watch it: UnknownIssuer; asked https://10.0.0.1:6443"
     );
     // Where only the creation is refused.
     let mut world = World::fresh();

@@ -101,12 +101,7 @@ fn config() -> Config {
 }
 
 fn program(path: &str) -> Program {
-    Program {
-        path: Some(path.into()),
-        version: Some("v1.36.3".parse().unwrap()),
-        error: None,
-        flags: Vec::new(),
-    }
+    Program { path: Some(path.into()), version: Some("v1.36.3".parse().unwrap()), ..Program::default() }
 }
 
 impl World {

@@ -1,0 +1,223 @@
+//! A world that is not as it should be: each trouble has a reason of its own within 10 s, its message names what it is
+//! about, and the node goes on by itself once it is mended. The daemon is the same process before and after.
+#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+
+mod scenario;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{Component, Minor, wait_until};
+use scenario::{DROP_IN, Scenario};
+
+/// Within this a trouble has to be told.
+const SEEN: Duration = Duration::from_secs(10);
+
+/// After this the API server comes back; `LONG=1` has it away for longer than every backoff.
+const AWAY: Duration = Duration::from_secs(10);
+const AWAY_LONG: Duration = Duration::from_mins(2);
+
+/// No backoff is longer than 30 s.
+const HEALED: Duration = Duration::from_secs(45);
+
+/// What the last of several marks `text` lacks, if any.
+fn lacking<'a>(text: &str, marks: &[&'a str]) -> Option<&'a str> {
+    marks.iter().find(|mark| !text.contains(**mark)).copied()
+}
+
+/// A world with one trouble at a time.
+struct World {
+    scenario: Scenario,
+    right: String,
+}
+
+impl World {
+    /// Waits for the reason, in a message that names all of `named`; what it says, and who says it.
+    fn trouble(&self, reason: &str, named: &[&str]) -> Result<(String, String)> {
+        let begun = Instant::now();
+        let told = wait_until(&format!("{reason} naming {named:?}"), SEEN, || {
+            let status = self.scenario.status()?.unwrap_or_default();
+            let phases = status["phases"].as_array().cloned().unwrap_or_default();
+            let found = phases.into_iter().find(|phase| phase["reason"] == reason);
+            let message = found.and_then(|phase| phase["message"].as_str().map(str::to_owned));
+            Ok(message.filter(|message| lacking(message, named).is_none()))
+        });
+        let told = told.with_context(|| self.scenario.describe())?;
+        let seconds = begun.elapsed().as_secs_f32();
+        lab::say(format_args!("{reason} after {seconds:.1} s: {told}"));
+        Ok((told, self.scenario.incarnation()?))
+    }
+
+    /// Waits until the node is Ready; the daemon has to be the one that told the trouble.
+    fn healed(&self, incarnation: &str) -> Result<()> {
+        let begun = Instant::now();
+        self.scenario.wait_ready(HEALED)?;
+        lab::say(format_args!("  Ready {:.1} s after it was mended", begun.elapsed().as_secs_f32()));
+        let after = self.scenario.incarnation()?;
+        ensure!(after == incarnation, "the daemon was restarted: {incarnation:?}, then {after:?}");
+        Ok(())
+    }
+
+    /// The configuration with a drop-in over it, on a machine that has forgotten its last join.
+    fn join_with(&self, drop_in: &str) -> Result<()> {
+        self.scenario.forget()?;
+        self.scenario.node.put(DROP_IN, drop_in, 0o600)?;
+        self.scenario.configure(&self.right)
+    }
+
+    fn mend_configuration(&self) -> Result<()> {
+        self.scenario.node.exec(&["rm", DROP_IN]).map(drop)
+    }
+
+    fn api_server_away_at_the_start(&mut self) -> Result<()> {
+        let away = if std::env::var_os("LONG").is_some() { AWAY_LONG } else { AWAY };
+        self.scenario.control_plane.stop_component(Component::ApiServer);
+        let server = self.scenario.control_plane.server();
+        self.scenario.configure(&self.right)?;
+        let begun = Instant::now();
+        let (_, daemon) =
+            self.trouble("ApiUnreachable", &["CertificateSigningRequest `kn-kubelet-", &server])?;
+        std::thread::sleep(away.saturating_sub(begun.elapsed()));
+        self.trouble("ApiUnreachable", &[])?;
+        self.scenario.control_plane.start_component(Component::ApiServer)?;
+        self.healed(&daemon)
+    }
+
+    fn token_nobody_knows(&self) -> Result<()> {
+        self.join_with("identity: {token: {value: zzzzzz.0123456789abcdef}}\n")?;
+        let (_, daemon) = self
+            .trouble("Unauthorized", &["CertificateSigningRequest `kn-kubelet-", "bootstrap token zzzzzz"])?;
+        self.mend_configuration()?;
+        self.healed(&daemon)
+    }
+
+    /// Mended as the hint says: the file is replaced, the configuration stays.
+    fn token_that_expired(&self) -> Result<()> {
+        const FILE: &str = "/etc/kn-agent/token";
+        let token = |ttl| self.scenario.agent(&["token", "create", "--ttl", ttl]);
+        let short = token("1s")?;
+        let made = Instant::now();
+        self.scenario.forget()?;
+        self.scenario.node.put(FILE, short, 0o600)?;
+        let value = self.right.lines().find(|line| line.trim_start().starts_with("value: "));
+        let value = value.context("no token in the configuration")?.trim();
+        let config = self.right.replace(value, &format!("file: {FILE}"));
+        std::thread::sleep(Duration::from_secs(2).saturating_sub(made.elapsed()));
+        self.scenario.configure(&config)?;
+        let (_, daemon) = self.trouble("Unauthorized", &[&format!("the token in `{FILE}`")])?;
+        self.scenario.node.put(FILE, token("1h")?, 0o600)?;
+        self.healed(&daemon)
+    }
+
+    fn certificate_authority_of_another_cluster(&self) -> Result<()> {
+        let key = rcgen::KeyPair::generate()?;
+        let mut authority = rcgen::CertificateParams::default();
+        // The same name as the right one: only the signature tells them apart.
+        authority.distinguished_name.push(rcgen::DnType::CommonName, "kn-agent lab");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = authority.self_signed(&key)?.pem();
+        self.join_with(&format!("cluster: {{ca: {{data: {pem:?}}}}}\n"))?;
+        let (_, daemon) = self.trouble(
+            "ApiUntrusted",
+            &["CertificateSigningRequest `kn-kubelet-", &self.scenario.control_plane.server()],
+        )?;
+        self.mend_configuration()?;
+        self.healed(&daemon)
+    }
+
+    fn binding_that_is_missing(&self) -> Result<()> {
+        const BINDING: &str = "kn-agent:node-bootstrapper";
+        self.scenario.control_plane.kubectl()?.run(&["delete", "clusterrolebinding", BINDING])?;
+        self.join_with("{}\n")?;
+        let named = format!("ClusterRoleBinding `{BINDING}`");
+        let (_, daemon) = self.trouble("Forbidden", &[&named, "system:bootstrap:"])?;
+        self.scenario.agent(&["cluster", "init", "--auto-approve=any-token"])?;
+        self.healed(&daemon)
+    }
+
+    fn request_that_waits_is_denied_and_approved(&self) -> Result<()> {
+        let kubectl = self.scenario.control_plane.kubectl()?;
+        self.scenario.forget()?;
+        let unseen = ["token", "create", "--auto-approve=never", "--print", "config"];
+        self.scenario.configure(&self.scenario.agent(&unseen)?)?;
+        let (pending, daemon) = self.trouble("CsrPending", &["CSR `kn-kubelet-", "waits for approval"])?;
+        let name = pending.split('`').nth(1).context("no name in it")?;
+
+        let mut request = kubectl.get(&["csr", name])?;
+        request["status"]["conditions"] = serde_json::json!([
+            {"type": "Denied", "status": "True", "reason": "NotOurs", "message": "ask in room 5"}
+        ]);
+        let uri = format!("/apis/certificates.k8s.io/v1/certificatesigningrequests/{name}/approval");
+        let file = self.scenario.control_plane.run().directory().join("denied.json");
+        std::fs::write(&file, request.to_string())?;
+        kubectl.run(&["replace", "--raw", &uri, "-f", &file.to_string_lossy()])?;
+        self.trouble("CsrDenied", &[name, "NotOurs: ask in room 5"])?;
+        kubectl.run(&["delete", "csr", name])?;
+        self.trouble("CsrPending", &[name, "waits for approval"])?;
+        kubectl.run(&["certificate", "approve", name])?;
+        self.healed(&daemon)
+    }
+
+    fn disk_that_is_full(&self) -> Result<()> {
+        const DIRECTORY: &str = "/etc/kubernetes";
+        const FULL: &str =
+            "mkdir -p $1; mount -t tmpfs -o size=4k tmpfs $1; head -c 4096 /dev/zero > $1/filler";
+        self.scenario.forget()?;
+        self.scenario.node.sh(FULL, &[DIRECTORY])?;
+        self.scenario.configure(&self.right)?;
+        let (_, daemon) = self.trouble("DiskFull", &["`/etc/kubernetes/pki/ca.crt`"])?;
+        self.scenario.node.exec(&["umount", DIRECTORY])?;
+        self.healed(&daemon)
+    }
+
+    fn docker_that_does_not_start(&self) -> Result<()> {
+        let node = &self.scenario.node;
+        node.sh("cp /etc/docker/daemon.json /root/", &[])?;
+        node.put(DROP_IN, "runtime: {daemonJson: {no-such-key: 1}}\n", 0o600)?;
+        wait_until("daemon.json to be written", SEEN, || {
+            Ok(node.exec(&["cat", "/etc/docker/daemon.json"])?.contains("no-such-key").then_some(()))
+        })?;
+        // On a joined node docker is not restarted for it; whoever restarts it meets it.
+        node.exec(&["systemctl", "stop", "docker.service", "docker.socket"])?;
+        let (_, daemon) = self.trouble("UnitCrashLoop", &["`docker.service`", "no-such-key"])?;
+        // First the cause, then its effect: an agent that still has the key in its configuration would write it again.
+        let reloads = || -> Result<usize> {
+            let log = node.exec(&["journalctl", "-u", "kn-agent", "-o", "cat", "--no-pager"])?;
+            Ok(log.matches("the configuration changed").count())
+        };
+        let before = reloads()?;
+        self.mend_configuration()?;
+        wait_until("the configuration to be read again", SEEN, || Ok((reloads()? > before).then_some(())))?;
+        node.exec(&["cp", "/root/daemon.json", "/etc/docker/daemon.json"])?;
+        self.healed(&daemon)
+    }
+
+    /// Twice the same message: it does not come and go with the kubelet's next start.
+    fn kubelet_that_refuses_its_configuration(&self) -> Result<()> {
+        self.scenario.node.put(DROP_IN, "kubelet: {config: {maxPods: -1}}\n", 0o600)?;
+        let (_, daemon) = self.trouble("UnitCrashLoop", &["`kubelet.service`", "maxPods"])?;
+        let restarts = || self.scenario.unit("kubelet.service", "NRestarts");
+        let before = restarts()?;
+        wait_until("the kubelet's next start", SEEN, || Ok((restarts()? != before).then_some(())))?;
+        self.trouble("UnitCrashLoop", &["`kubelet.service`", "maxPods"])?;
+        self.mend_configuration()?;
+        self.healed(&daemon)
+    }
+}
+
+#[test]
+fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -> Result<()> {
+    let scenario = Scenario::start("bad-world", Minor::V1_36)?;
+    let right = scenario.fresh_config()?;
+    let mut world = World { scenario, right };
+    world.api_server_away_at_the_start()?;
+    world.token_nobody_knows()?;
+    world.token_that_expired()?;
+    world.certificate_authority_of_another_cluster()?;
+    world.binding_that_is_missing()?;
+    world.request_that_waits_is_denied_and_approved()?;
+    world.disk_that_is_full()?;
+    world.docker_that_does_not_start()?;
+    world.kubelet_that_refuses_its_configuration()
+}

@@ -1,0 +1,112 @@
+//! The daemon itself: one at a time, restarted where it is stuck, gone when told, and not lost with the bus.
+#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+
+mod scenario;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{Minor, wait_until};
+use scenario::{JOIN, Scenario};
+
+const AGENT: &str = "kn-agent.service";
+
+/// The unit has a minute; a test need not wait that long.
+const WATCHDOG: Duration = Duration::from_secs(3);
+const WATCHDOG_DROP_IN: &str = "/run/systemd/system/kn-agent.service.d/watchdog.conf";
+
+/// SIGTERM to the end of the process.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+#[test]
+fn the_daemon_is_one_is_restarted_when_stuck_ends_when_told_and_outlives_the_bus() -> Result<()> {
+    let scenario = Scenario::start("daemon", Minor::V1_36)?;
+    scenario.configure(&scenario.fresh_config()?)?;
+    scenario.wait_ready(JOIN)?;
+    a_second_one_says_so_and_ends(&scenario)?;
+    the_bus_may_go_away(&scenario, &["systemctl", "restart", "dbus.service"])?;
+    the_bus_may_go_away(&scenario, &["systemctl", "kill", "-s", "KILL", "dbus.service"])?;
+    it_ends_when_told(&scenario)?;
+    one_that_is_stuck_is_restarted_and_an_idle_one_is_not(&scenario)
+}
+
+fn a_second_one_says_so_and_ends(scenario: &Scenario) -> Result<()> {
+    let before = scenario.incarnation()?;
+    let second = scenario.node.try_exec(&["timeout", "5", "kn-agent", "run"])?;
+    ensure!(second.status.code() == Some(1) && second.stderr.contains("kn-agent runs already"), "{second:?}");
+    ensure!(scenario.incarnation()? == before, "the first one was restarted");
+    Ok(())
+}
+
+fn the_bus_may_go_away(scenario: &Scenario, how: &[&str]) -> Result<()> {
+    const LOST: &str = "the connection to the system bus was lost";
+    let node = &scenario.node;
+    let losses = || -> Result<usize> {
+        let log = node.exec(&["journalctl", "-u", AGENT, "-o", "cat", "--no-pager"])?;
+        Ok(log.matches(LOST).count())
+    };
+    let (before, daemon) = (losses()?, scenario.incarnation()?);
+    node.exec(how)?;
+    wait_until("the daemon to notice", Duration::from_secs(5), || Ok((losses()? > before).then_some(())))?;
+    let begun = Instant::now();
+    node.exec(&["systemctl", "stop", "kubelet.service"])?;
+    let brought_up = wait_until("the kubelet to be brought up again", Duration::from_secs(10), || {
+        Ok((scenario.unit("kubelet.service", "ActiveState")? == "active").then_some(()))
+    });
+    brought_up.with_context(|| scenario.describe())?;
+    scenario.wait_ready(JOIN)?;
+    lab::say(format_args!(
+        "{how:?}: Ready {:.1} s after the kubelet was stopped",
+        begun.elapsed().as_secs_f32()
+    ));
+    ensure!(scenario.incarnation()? == daemon, "the daemon was restarted");
+    Ok(())
+}
+
+fn it_ends_when_told(scenario: &Scenario) -> Result<()> {
+    let begun = Instant::now();
+    scenario.node.exec(&["systemctl", "stop", AGENT])?;
+    let took = begun.elapsed();
+    ensure!(took < GOODBYE, "it took {took:?} to stop");
+    ensure!(scenario.unit(AGENT, "Result")? == "success" && scenario.unit(AGENT, "ExecMainStatus")? == "0");
+    // While it is away nobody brings the kubelet up: it was the agent that did.
+    scenario.node.exec(&["systemctl", "stop", "kubelet.service"])?;
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(scenario.unit("kubelet.service", "ActiveState")? == "inactive");
+    scenario.node.exec(&["systemctl", "start", AGENT])?;
+    scenario.wait_ready(JOIN)?;
+    lab::say(format_args!("stopped in {:.2} s", took.as_secs_f32()));
+    Ok(())
+}
+
+fn one_that_is_stuck_is_restarted_and_an_idle_one_is_not(scenario: &Scenario) -> Result<()> {
+    let node = &scenario.node;
+    ensure!(scenario.unit(AGENT, "WatchdogUSec")? == "1min", "the shipped unit has no watchdog of a minute");
+    node.put(WATCHDOG_DROP_IN, format!("[Service]\nWatchdogSec={}\n", WATCHDOG.as_secs()), 0o644)?;
+    node.exec(&["systemctl", "daemon-reload"])?;
+    node.exec(&["systemctl", "restart", AGENT])?;
+    scenario.wait_ready(JOIN)?;
+    let bitten =
+        || node.exec(&["journalctl", "-q", "--no-pager", "UNIT=kn-agent.service", "UNIT_RESULT=watchdog"]);
+    let idle = scenario.incarnation()?;
+    std::thread::sleep(2 * WATCHDOG + Duration::from_secs(1));
+    ensure!(
+        scenario.incarnation()? == idle && bitten()?.is_empty(),
+        "an idle daemon was restarted: {}",
+        bitten()?
+    );
+
+    let restarts = || -> Result<u32> { Ok(scenario.unit(AGENT, "NRestarts")?.parse()?) };
+    let (before, begun) = (restarts()?, Instant::now());
+    let started = scenario.status()?.context("no status")?["startedAt"].clone();
+    node.exec(&["systemctl", "kill", "-s", "STOP", "--kill-whom=main", AGENT])?;
+    wait_until("systemd to restart it", 5 * WATCHDOG, || Ok((restarts()? == before + 1).then_some(())))?;
+    let ready = || Ok(scenario.status()?.filter(|now| now["ready"] == true && now["startedAt"] != started));
+    wait_until("the next one to say Ready", JOIN, ready).with_context(|| scenario.describe())?;
+    lab::say(format_args!("Ready again {:.1} s after it was stuck", begun.elapsed().as_secs_f32()));
+    ensure!(bitten()?.contains("watchdog"), "it was not the watchdog that ended it");
+    ensure!(scenario.incarnation()? != idle && restarts()? == before + 1);
+    node.exec(&["rm", WATCHDOG_DROP_IN])?;
+    node.exec(&["systemctl", "daemon-reload"]).map(drop)
+}
