@@ -45,23 +45,32 @@ pub async fn apply(step: Step, hands: &Hands) -> Outcome {
 }
 
 async fn one(step: &Step, hands: &Hands) -> Result<(), Failure> {
-    let root = &hands.root;
+    let root = hands.root.clone();
     let systemd = || hands.systemd.as_ref().map_err(Clone::clone);
-    match step {
-        Step::WriteFile(file) => root.write(&file.path, &file.content, file.mode),
-        Step::MakeDirectory { path, mode } => root.make_dir(path, *mode),
-        Step::RemoveFile(path) => root.remove(path),
-        Step::EnableUnits(units) => systemd()?.enable(units).await,
+    match step.clone() {
+        Step::WriteFile(file) => on_disk(move || root.write(&file.path, &file.content, file.mode)).await,
+        Step::MakeDirectory { path, mode } => on_disk(move || root.make_dir(&path, mode)).await,
+        Step::RemoveFile(path) => on_disk(move || root.remove(&path)).await,
+        Step::EnableUnits(units) => systemd()?.enable(&units).await,
         Step::ReloadSystemd => systemd()?.reload().await,
         Step::StartUnit(unit) => systemd()?.start(unit, false).await,
         Step::RestartUnit { unit, .. } => systemd()?.start(unit, true).await,
-        Step::MakeKey(path) => make_key(root, path, &hands.config),
-        Step::SubmitRequest { certificate, name } => submit(hands, certificate, name).await,
-        Step::InstallCertificate { certificate, pem, path, link } => {
-            install(root, certificate, pem, path, link.as_deref())
+        Step::MakeKey(path) => {
+            let config = Arc::clone(&hands.config);
+            on_disk(move || make_key(&root, &path, &config)).await
         }
-        Step::CreateNode(node) => cluster::create_node(&node_client(hands)?, node).await,
+        Step::SubmitRequest { certificate, name } => submit(hands, &certificate, &name).await,
+        Step::InstallCertificate { certificate, pem, path, link } => {
+            on_disk(move || install(&root, &certificate, &pem, &path, link.as_deref())).await
+        }
+        Step::CreateNode(node) => cluster::create_node(&node_client(hands)?, &node).await,
     }
+}
+
+/// What waits for a disk or computes a key is done on a thread of its own: everything else goes on.
+async fn on_disk(work: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Result<(), Failure> {
+    let ended = |error| Failure::new(Reason::FileTrouble, format!("the step was cut short: {error}"));
+    tokio::task::spawn_blocking(work).await.map_err(ended)?
 }
 
 fn make_key(root: &Root, path: &Path, config: &Config) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ pub mod certificates;
 pub mod facts;
 pub mod runtime;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -80,6 +80,8 @@ pub struct Observed {
     pub watched: Watched,
     /// Steps that failed, by key.
     pub attempts: BTreeMap<String, Attempt>,
+    /// Keys of the steps that are being done.
+    pub under_way: BTreeSet<String>,
 }
 
 /// Where observations come from.
@@ -97,6 +99,8 @@ pub struct Eyes<'a> {
     pub watched: &'a Watched,
     /// Steps that failed.
     pub attempts: &'a BTreeMap<String, Attempt>,
+    /// Keys of the steps that are being done.
+    pub under_way: BTreeSet<String>,
 }
 
 /// Looks at everything once.
@@ -138,6 +142,7 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
         proxy_health,
         watched: eyes.watched.clone(),
         attempts: eyes.attempts.clone(),
+        under_way: eyes.under_way.clone(),
     }
 }
 

@@ -41,7 +41,7 @@ const DIRECTORIES: &[(&str, u32)] = &[
     ("/etc/kubernetes/manifests", 0o755),
 ];
 
-/// Files are written, units enabled, systemd has read them, kernel settings are made.
+/// Files are written, systemd has read them, kernel settings are made.
 pub(super) fn host(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else {
         return super::version_unknown(view);
@@ -59,25 +59,12 @@ pub(super) fn host(view: View<'_>) -> Verdict {
             .map(|&(path, mode)| Step::MakeDirectory { path: Path::new(path).to_owned(), mode });
         steps.splice(0..0, directories);
     }
-    let mut disabled = Vec::new();
     // systemd looks for a unit it has not found before as soon as it is spoken of (since 246): a reload, which costs more
     // than everything else here, is needed only where it knows an older file.
-    let mut reload = false;
-    for &name in &desired.enabled {
-        let state = match unit(view, name) {
-            Ok(state) => state,
-            Err(verdict) => return verdict,
-        };
-        reload |= state.needs_reload;
-        if !matches!(state.enabled.as_str(), "enabled" | "masked") {
-            disabled.push(name);
-        }
-    }
-    if !disabled.is_empty() {
-        steps.push(Step::EnableUnits(disabled));
-    }
-    if reload {
-        steps.push(Step::ReloadSystemd);
+    match needs_reload(view, &desired.enabled) {
+        Ok(true) => steps.push(Step::ReloadSystemd),
+        Ok(false) => {}
+        Err(verdict) => return verdict,
     }
     match kernel(view, desired.sysctls) {
         Verdict::Act(more) => steps.extend(more),
@@ -85,6 +72,15 @@ pub(super) fn host(view: View<'_>) -> Verdict {
         _ => {}
     }
     Verdict::Act(steps)
+}
+
+/// Whether systemd has to read its unit files again for one of `names`, and nobody is making it do so.
+pub(super) fn needs_reload(view: View<'_>, names: &[&str]) -> Result<bool, Verdict> {
+    let mut reload = false;
+    for name in names {
+        reload |= unit(view, name)?.needs_reload;
+    }
+    Ok(reload && !view.observed.under_way.contains(&Step::ReloadSystemd.key()))
 }
 
 /// Modules and settings, each through its own oneshot unit: the daemon itself has no such right.

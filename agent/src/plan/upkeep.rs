@@ -1,22 +1,37 @@
 //! What a join need not wait for.
 
 use super::{Step, Verdict, View, files, unit};
-use crate::desired::units;
 
-/// docker's drop-in is there, and systemd knows it.
+/// Units start at boot, docker has its drop-in, and systemd knows of both.
 ///
-/// It needs a reload, during which PID 1 answers nobody for a tenth of a second: it is made when the node is Ready, and
-/// counts from docker's next start on.
+/// Enabling a unit makes a reload due for every unit, and for a tenth of a second of it PID 1 answers nobody: both come
+/// when the node is Ready. A boot before that starts the agent, which starts the rest. The drop-in counts from docker's
+/// next start on.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else { return super::version_unknown(view) };
+    let mut steps = Vec::new();
     match files::write(view, &desired.docker_drop_in) {
-        Ok(Some(step)) => return Verdict::Act(vec![step]),
-        Ok(None) => {}
+        Ok(step) => steps.extend(step),
         Err(verdict) => return verdict,
     }
-    match unit(view, units::DOCKER) {
-        Err(verdict) => verdict,
-        Ok(state) if state.needs_reload => Verdict::Act(vec![Step::ReloadSystemd]),
-        Ok(_) => Verdict::Satisfied("docker's drop-in".to_owned()),
+    let mut disabled = Vec::new();
+    for &name in &desired.enabled {
+        match unit(view, name) {
+            Ok(state) if matches!(state.enabled.as_str(), "enabled" | "masked") => {}
+            Ok(_) => disabled.push(name),
+            Err(verdict) => return verdict,
+        }
     }
+    if !disabled.is_empty() {
+        steps.push(Step::EnableUnits(disabled));
+    }
+    match files::needs_reload(view, &desired.enabled) {
+        Err(verdict) => return verdict,
+        Ok(reload) if reload || !steps.is_empty() => steps.push(Step::ReloadSystemd),
+        Ok(_) => {}
+    }
+    if steps.is_empty() {
+        return Verdict::Satisfied(format!("{} units start at boot", desired.enabled.len()));
+    }
+    Verdict::Act(steps)
 }

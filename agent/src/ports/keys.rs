@@ -18,6 +18,13 @@ pub struct Subject {
     pub organization: Option<String>,
 }
 
+/// Gathers the entropy that the first random number of a process waits for, some 50 ms: best done while nobody waits.
+pub fn warm_up() {
+    let mut byte = [0];
+    // A random source that fails here fails again where it is told.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+}
+
 /// A new private key as PKCS#8 PEM.
 ///
 /// # Errors

@@ -64,7 +64,7 @@ pub struct Reconciler {
     watched: Watched,
     watches: BTreeMap<String, AbortHandle>,
     attempts: BTreeMap<String, Attempt>,
-    busy: BTreeMap<Phase, Timestamp>,
+    busy: BTreeMap<Phase, Vec<String>>,
     work: JoinSet<(Phase, Vec<Timed>)>,
     background: JoinSet<()>,
     wake: mpsc::Sender<Wake>,
@@ -236,13 +236,15 @@ impl Reconciler {
             self.follow_units();
         }
         let fresh = facts::quick(&self.hands.root, &self.hands.config);
-        let other =
-            (&fresh.kubelet.file, &fresh.proxy.file) != (&self.facts.kubelet.file, &self.facts.proxy.file);
+        let other_kubelet = fresh.kubelet.file != self.facts.kubelet.file;
+        if fresh.proxy.file != self.facts.proxy.file {
+            self.drop_watches(programs::KUBE_PROXY);
+        }
         let (kubelet, proxy) =
             (as_asked(&fresh.kubelet, &self.facts.kubelet), as_asked(&fresh.proxy, &self.facts.proxy));
         self.facts = Facts { kubelet, proxy, ..fresh };
-        if other {
-            self.ask_programs();
+        if other_kubelet {
+            self.ask_kubelet();
         }
         let desired = desired::desired(&self.hands.config, &self.facts);
         let eyes = Eyes {
@@ -252,6 +254,7 @@ impl Reconciler {
             docker: self.docker.as_ref(),
             watched: &self.watched,
             attempts: &self.attempts,
+            under_way: self.busy.values().flatten().cloned().collect(),
         };
         (observe::observe(&eyes, &self.facts, desired.as_ref()).await, desired)
     }
@@ -269,18 +272,18 @@ impl Reconciler {
         self.follow_files(&plan);
         for (&phase, verdict) in &plan.verdicts {
             if let Verdict::Act(steps) = verdict {
-                self.start(phase, steps.clone(), now);
+                self.start(phase, steps.clone());
             }
         }
         self.publish(&plan, now);
         plan
     }
 
-    fn start(&mut self, phase: Phase, steps: Vec<Step>, now: Timestamp) {
+    fn start(&mut self, phase: Phase, steps: Vec<Step>) {
         if self.busy.contains_key(&phase) {
             return;
         }
-        self.busy.insert(phase, now);
+        self.busy.insert(phase, steps.iter().map(Step::key).collect());
         let hands = self.hands.clone();
         self.work.spawn(async move {
             let mut outcomes = Vec::with_capacity(steps.len());

@@ -10,6 +10,9 @@ use crate::plan::Plan;
 /// The pause before docker is asked again that did not answer: as long as it is, `status` says so.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// The name under which kube-proxy is asked.
+pub(super) const KUBE_PROXY: &str = "kube-proxy";
+
 impl Reconciler {
     /// Asks docker once a start of its, and kube-proxy when the node is Ready: nothing waits for its version, and until
     /// then the processors are wanted elsewhere.
@@ -19,12 +22,12 @@ impl Reconciler {
             Some(since) => self.follow_docker(since),
             None => self.forget_docker(),
         }
-        if plan.is_ready() && !self.watches.contains_key("kube-proxy") {
+        if plan.is_ready() && !self.watches.contains_key(KUBE_PROXY) {
             let (proxy, wake, flags) = (self.facts.proxy.clone(), self.wake.clone(), self.with_flags().1);
             let ask = async move {
                 let _ = wake.send(Wake::Proxy(Box::new(facts::ask(&proxy, flags).await))).await;
             };
-            self.watches.insert("kube-proxy".to_owned(), self.background.spawn(ask));
+            self.watches.insert(KUBE_PROXY.to_owned(), self.background.spawn(ask));
         }
     }
 

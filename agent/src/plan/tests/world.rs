@@ -1,6 +1,6 @@
 //! A model of a node and its cluster: what steps change, and what others do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -142,6 +142,7 @@ impl World {
             proxy_health: Err("not active".to_owned()),
             watched: Watched::default(),
             attempts: BTreeMap::new(),
+            under_way: BTreeSet::new(),
         };
         Self { config: config(), observed, issued: Issued::Right, now: Timestamp::now() }
     }

@@ -1,6 +1,6 @@
 //! A running node, and plans for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use super::*;
 use crate::config::{Config, HostFacts, Sources, load};
 use crate::desired::{DaemonJson, Facts, Program};
 use crate::observe::Watched;
-use crate::observe::runtime::Docker;
+use crate::observe::runtime;
 use crate::ports::Failure;
 use crate::ports::root::FileOnDisk;
 use crate::ports::systemd::UnitState;
@@ -60,13 +60,14 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
         serving_certificate: unknown(),
         pending_client_key: Ok(None),
         pending_proxy_key: Ok(None),
-        docker: Docker::default(),
+        docker: runtime::inactive(),
         cni_confs: Ok(Vec::new()),
         missing_cni_plugins: Vec::new(),
         kubelet_health: Ok(()),
         proxy_health: Ok(()),
         watched: Watched::default(),
         attempts: BTreeMap::new(),
+        under_way: BTreeSet::new(),
     }
 }
 
