@@ -19,7 +19,7 @@ use crate::reason::Reason;
 pub(super) fn client(view: View<'_>) -> Verdict {
     let spec = crate::desired::certificates::kubelet_client(view.config);
     let observed = view.observed;
-    if let Some(verdict) = usable(view, &spec, &observed.client_certificate) {
+    if let Some(verdict) = usable(view, &spec, &observed.client_certificate, &observed.pending_client_key) {
         return verdict;
     }
     if view.config.identity.token.is_none() {
@@ -37,7 +37,9 @@ pub(super) fn proxy(view: View<'_>) -> Verdict {
         return Verdict::Satisfied("kube-proxy is not ours".to_owned());
     }
     let spec = crate::desired::certificates::proxy(view.config);
-    if let Some(verdict) = usable(view, &spec, &view.observed.proxy_certificate) {
+    if let Some(verdict) =
+        usable(view, &spec, &view.observed.proxy_certificate, &view.observed.pending_proxy_key)
+    {
         return verdict;
     }
     obtain(view, &spec, &view.observed.pending_proxy_key)
@@ -57,11 +59,23 @@ pub(super) fn serving(view: View<'_>) -> Verdict {
     }
 }
 
-fn usable(view: View<'_>, spec: &CertificateSpec, found: &Fact<Option<Certificate>>) -> Option<Verdict> {
+fn usable(
+    view: View<'_>,
+    spec: &CertificateSpec,
+    found: &Fact<Option<Certificate>>,
+    pending: &Fact<Option<PendingKey>>,
+) -> Option<Verdict> {
     // A pair that does not parse is as good as none: it is asked for anew, and replaced.
     let Ok(Some(certificate)) = found else { return None };
     let ours = check(view, spec, certificate).is_ok() && certificate.key_fits;
-    (ours && certificate.is_valid_at(view.now)).then(|| Verdict::Satisfied(valid_for(certificate, view.now)))
+    if !ours || !certificate.is_valid_at(view.now) {
+        return None;
+    }
+    // A crash between installing the certificate and this leaves a second copy of its key.
+    if matches!(pending, Ok(Some(_))) {
+        return Some(Verdict::Act(vec![Step::RemoveFile(spec.pending_key.to_owned())]));
+    }
+    Some(Verdict::Satisfied(valid_for(certificate, view.now)))
 }
 
 fn valid_for(certificate: &Certificate, now: Timestamp) -> String {

@@ -169,6 +169,17 @@ fn a_node_that_was_ready_and_is_gone_is_not_made_again() {
 }
 
 #[test]
+fn a_key_that_waits_no_more_is_taken_away() {
+    for path in [paths::pending_client_key(), paths::pending_proxy_key()] {
+        let mut world = World::fresh();
+        settle(&mut world);
+        world.apply(&Step::MakeKey(path.to_owned()));
+        assert_eq!(steps(&world.plan()), [Step::RemoveFile(path.to_owned())]);
+        assert!(settle(&mut world).is_ready());
+    }
+}
+
+#[test]
 fn the_shim_of_docker_waits_for_the_bridge_configuration() {
     let mut world = World::fresh();
     for _ in 0..PASSES {
