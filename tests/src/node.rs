@@ -340,7 +340,9 @@ impl Node {
             "--kill-signal=SIGRTMIN+3".to_owned(),
             "--resolv-conf=off".to_owned(),
             "--timezone=off".to_owned(),
-            format!("--machine={}", self.name),
+            // The name of its interface on the host comes from this: no two runs may share it.
+            format!("--machine={}-{}", self.run.bridge(), self.name),
+            format!("--hostname={}", self.name),
             format!("--directory={directory}/root"),
             format!("--bind={directory}/docker:/var/lib/docker"),
             format!("--network-bridge={}", self.run.bridge()),

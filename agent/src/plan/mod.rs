@@ -211,16 +211,14 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
                 }])
             })
         }
-        ("loaded", "activating") if state.sub == "auto-restart" || state.restarts > 0 => {
-            Some(Verdict::blocked(
-                Reason::UnitCrashLoop,
-                format!(
-                    "`{name}` was restarted {} times, last exit status {}{}",
-                    state.restarts,
-                    state.exit_status,
-                    log()
-                ),
-            ))
+        ("loaded", "activating") if state.is_failing() => {
+            // Once it is started anew, its exit status is that of a process that has not ended yet: 0.
+            let how = match state.exit_status {
+                0 => "and is being started".to_owned(),
+                status => format!("last exit status {status}"),
+            };
+            let message = format!("`{name}` was restarted {} times, {how}{}", state.restarts, log());
+            Some(Verdict::blocked(Reason::UnitCrashLoop, message))
         }
         ("loaded", "activating" | "deactivating") => {
             Some(Verdict::waiting(Reason::UnitStarting, format!("`{name}` is {}", state.active)))

@@ -83,9 +83,10 @@ impl UnitState {
         matches!(self.active.as_str(), "active" | "reloading")
     }
 
-    /// Whether it has failed, or fails over and over.
+    /// Whether it has failed, or fails over and over: also while systemd starts it once more.
     pub fn is_failing(&self) -> bool {
-        self.active == "failed" || self.sub == "auto-restart"
+        self.active == "failed"
+            || self.active == "activating" && (self.sub == "auto-restart" || self.restarts > 0)
     }
 }
 

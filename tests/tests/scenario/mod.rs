@@ -132,23 +132,14 @@ impl Scenario {
 
     /// Waits until some phase shows this reason; the phase's entry.
     pub(crate) fn wait_reason(&self, reason: &str, limit: Duration) -> Result<Value> {
-        let find = || {
-            let status = self.status()?.unwrap_or_default();
-            Ok(status["phases"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|phase| phase["reason"] == reason)
-                .cloned())
-        };
+        let find = || Ok(self.phases()?.into_iter().find(|phase| phase["reason"] == reason));
         wait_until(&format!("the reason {reason}"), limit, find).with_context(|| self.describe())
     }
 
-    /// What a phase's entry says, once the daemon says anything of it.
-    pub(crate) fn phase(&self, name: &str) -> Result<Value> {
+    /// The entries of the phases, once the daemon says anything.
+    pub(crate) fn phases(&self) -> Result<Vec<Value>> {
         let status = self.status()?.unwrap_or_default();
-        let phases = status["phases"].as_array().cloned().unwrap_or_default();
-        Ok(phases.into_iter().find(|phase| phase["phase"] == name).unwrap_or_default())
+        Ok(status["phases"].as_array().cloned().unwrap_or_default())
     }
 
     /// What status and log say, for a failed test.

@@ -313,6 +313,15 @@ fn units_that_fail_and_disks_that_are_full() {
         );
     }
     assert_eq!(
+        joined(Phase::Kubelet, |config, observed| {
+            failing(units::KUBELET)(config, observed);
+            if let Some(Ok(state)) = observed.units.get_mut(units::KUBELET) {
+                (state.sub, state.exit_status) = ("start".to_owned(), 0);
+            }
+        }),
+        "UnitCrashLoop: `kubelet.service` was restarted 3 times, and is being started\n  first\n  last"
+    );
+    assert_eq!(
         joined(Phase::Kubelet, |_, observed| {
             let word = "masked".to_owned();
             let masked = UnitState { load: word.clone(), enabled: word, ..UnitState::default() };
