@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident, $remedy:literal;)+) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $kind:ident, $remedy:literal;)+) => {
         /// Why something waits or is blocked. The variant's name is the code that `status` shows.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Reason { $($(#[$doc])* $name,)+ }
+        pub enum Reason { $($(#[doc = $doc])* $name,)+ }
 
         impl Reason {
             /// Every reason, in the order of the documentation.
@@ -15,6 +15,11 @@ macro_rules! reasons {
             /// The code.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// What happened.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
 
             /// What usually helps.

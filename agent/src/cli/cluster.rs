@@ -1,16 +1,20 @@
 //! `kn-agent cluster`: what an administrator does once for a whole cluster.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use serde_json::json;
+use serde::Serialize;
 
+use super::output::{self, OutputArgs};
 use crate::cluster::client::Cluster;
 use crate::cluster::init::{self, Applied, Options, Outcome};
 
 /// Prepare a cluster for machines that run kn-agent, with an administrator's kubeconfig.
+///
+/// Once a cluster: `kn-agent cluster init`. Then, for each machine, `kn-agent token create` makes what it joins with, and
+/// `kn-agent approver` approves the certificates it asks for later.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -45,9 +49,8 @@ struct InitArgs {
     #[arg(long, value_name = "USER", num_args = 0..=1, default_missing_value = "kubelet-bootstrap",
           value_parser = clap::builder::NonEmptyStringValueParser::new())]
     static_user: Option<String>,
-    /// How to print what was done
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     /// The kubeconfig to use [default: $KUBECONFIG, ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -59,12 +62,14 @@ enum AutoApprove {
     AnyToken,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For a person
-    Text,
-    /// For a program
-    Json,
+/// Version of the document's shape; a field is only ever added within one.
+pub const SCHEMA: &str = "kn-agent.io/cluster-init/v1";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
 }
 
 /// Runs the command.
@@ -80,34 +85,22 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::E
         dry_run: args.dry_run,
     };
     let outcome = init::init(&cluster, &options).await?;
-    match args.output {
-        Format::Text => write_text(&outcome, out),
-        Format::Json => write_json(&outcome, out),
-    }
-    .context("cannot write the answer")?;
+    let document = Document { schema: SCHEMA, outcome: &outcome };
+    output::print(args.output.output, &document, |document| text(document.outcome), out)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_text(outcome: &Outcome, out: &mut dyn Write) -> std::io::Result<()> {
+fn text(outcome: &Outcome) -> String {
+    let mut text = String::new();
     for Applied { kind, name, result, fields } in &outcome.objects {
         let fields = if fields.is_empty() { String::new() } else { format!(" ({})", fields.join(", ")) };
         let dry = if outcome.dry_run { " (dry run)" } else { "" };
-        writeln!(out, "{kind} {name}: {result}{fields}{dry}")?;
+        let _ = writeln!(text, "{kind} {name}: {result}{fields}{dry}");
     }
     for warning in &outcome.warnings {
-        writeln!(out, "warning: {warning}")?;
+        let _ = writeln!(text, "warning: {warning}");
     }
-    Ok(())
-}
-
-fn write_json(outcome: &Outcome, out: &mut dyn Write) -> std::io::Result<()> {
-    let mut document = json!({"apiVersion": "kn-agent.io/v1alpha1", "kind": "ClusterInit"});
-    if let (Some(document), Ok(serde_json::Value::Object(fields))) =
-        (document.as_object_mut(), serde_json::to_value(outcome))
-    {
-        document.extend(fields);
-    }
-    writeln!(out, "{document:#}")
+    text
 }
 
 #[cfg(test)]
@@ -128,16 +121,14 @@ mod tests {
             objects: vec![object("a", Change::Created, &[]), object("b", Change::Changed, &["subjects"])],
             warnings: vec!["beware".to_owned()],
         };
-        let mut out = Vec::new();
-        write_text(&outcome, &mut out).unwrap();
-        let expected =
-            "ClusterRoleBinding a: created\nClusterRoleBinding b: changed (subjects)\nwarning: beware\n";
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(
+            text(&outcome),
+            "ClusterRoleBinding a: created\nClusterRoleBinding b: changed (subjects)\nwarning: beware\n"
+        );
 
-        let mut out = Vec::new();
-        write_json(&outcome, &mut out).unwrap();
-        let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(document["kind"], "ClusterInit");
+        let document = Document { schema: SCHEMA, outcome: &outcome };
+        let document = serde_json::to_value(document).unwrap();
+        assert_eq!(document["schema"], "kn-agent.io/cluster-init/v1");
         assert_eq!(document["objects"][1]["result"], "changed");
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 
+use super::output;
 use crate::config::{HostFacts, STARTER, Sources, load, schema};
 
 /// Show, check and explain the configuration.
@@ -16,7 +17,7 @@ use crate::config::{HostFacts, STARTER, Sources, load, schema};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   kn-agent config init > /etc/kn-agent/config.yaml     a commented file to start from
-  kn-agent config explain node.name                    what a key means, its value, and where that comes from")]
+  kn-agent config explain node.name                    its meaning, its value, its source")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -25,6 +26,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the effective configuration, defaults filled in, secrets redacted
+    ///
+    /// What all files and the environment come to, in the form of one file. `kn-agent config explain KEY` says where a
+    /// value comes from.
     Show {
         /// How to print it
         #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Yaml)]
@@ -39,6 +43,9 @@ enum Command {
         file: Option<PathBuf>,
     },
     /// Say what a key means, its value, and where that comes from
+    ///
+    /// The file and line, the environment variable, the default, or how the value was computed. A group tells every value
+    /// in it: `kn-agent config explain cluster`.
     Explain {
         /// The key, dotted, e.g. cluster.dns.domain
         #[arg(value_name = "KEY")]
@@ -49,6 +56,9 @@ enum Command {
     /// An editor that knows it completes keys and marks wrong ones: in VS Code, yaml.schemas of the YAML extension.
     Schema,
     /// Print a commented configuration to start from
+    ///
+    /// Three values are to be filled in: the API server, its CA and a token; every other key stands there with its
+    /// default. `kn-agent token create --print config` prints one with the three filled in.
     Init,
 }
 
@@ -67,11 +77,11 @@ enum Format {
 /// [`crate::config::ConfigErrors`] where the configuration is wrong (exit code 2); anything else where `out` can't be written.
 pub fn run(args: &Args, sources: Sources, host: &HostFacts, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::Show { output } => {
+        Command::Show { output: format } => {
             let effective = load(&sources, host)?.provenance;
-            match output {
-                Format::Yaml => write!(out, "{}", serde_saphyr::to_string(effective.effective())?)?,
-                Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(effective.effective())?)?,
+            match format {
+                Format::Yaml => out.write_all(output::yaml(effective.effective())?.as_bytes())?,
+                Format::Json => out.write_all(output::json(effective.effective())?.as_bytes())?,
             }
         }
         Command::Validate { file } => {
@@ -86,7 +96,7 @@ pub fn run(args: &Args, sources: Sources, host: &HostFacts, out: &mut dyn Write)
             let explanation = load(&sources, host)?.provenance.explain(path)?;
             write!(out, "{explanation}")?;
         }
-        Command::Schema => writeln!(out, "{}", serde_json::to_string_pretty(&schema())?)?,
+        Command::Schema => out.write_all(output::json(&schema())?.as_bytes())?,
         Command::Init => write!(out, "{STARTER}")?,
     }
     Ok(ExitCode::SUCCESS)

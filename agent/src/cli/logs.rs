@@ -15,7 +15,7 @@ use super::Error;
   kn-agent logs kubelet -f     follow the kubelet
   kn-agent logs runtime        docker and cri-dockerd together")]
 pub(super) struct Args {
-    /// Whose
+    /// Whose journal
     #[arg(value_enum, default_value_t = Whose::Agent)]
     whose: Whose,
     /// Go on with new lines

@@ -2,19 +2,18 @@
 
 use std::io::Write;
 
+use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
-
-use super::Error;
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
     /// For a person
     Text,
-    /// For a program
+    /// A document, for a program
     Json,
-    /// For a program or a person
+    /// The same document as YAML
     Yaml,
 }
 
@@ -31,7 +30,7 @@ pub(super) fn print<D: Serialize>(
     document: &D,
     text: impl FnOnce(&D) -> String,
     out: &mut dyn Write,
-) -> Result<(), Error> {
+) -> anyhow::Result<()> {
     let written = match output {
         Output::Text => text(document),
         Output::Json => json(document)?,
@@ -42,11 +41,30 @@ pub(super) fn print<D: Serialize>(
     Ok(())
 }
 
-pub(super) fn json(document: &impl Serialize) -> Result<String, Error> {
-    let text = serde_json::to_string_pretty(document);
-    text.map(|text| text + "\n").map_err(|error| Error::new(1, format!("cannot write JSON: {error}")))
+pub(super) fn json(document: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(document).context("cannot write JSON")? + "\n")
 }
 
-pub(super) fn yaml(document: &impl Serialize) -> Result<String, Error> {
-    serde_saphyr::to_string(document).map_err(|error| Error::new(1, format!("cannot write YAML: {error}")))
+pub(super) fn yaml(document: &impl Serialize) -> anyhow::Result<String> {
+    serde_saphyr::to_string(document).context("cannot write YAML")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_document_has_three_forms() {
+        let document = serde_json::json!({"schema": "x/v1", "reason": null, "steps": [{"what": "a: b\nc"}]});
+        let printed = |output| {
+            let mut out = Vec::new();
+            print(output, &document, |_| "text\n".to_owned(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(printed(Output::Text), "text\n");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed(Output::Json)).unwrap(), document);
+        let yaml = printed(Output::Yaml);
+        assert!(yaml.contains("schema: x/v1\n"), "{yaml}");
+        assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&yaml).unwrap(), document);
+    }
 }

@@ -45,7 +45,7 @@ pub(super) fn published(root: &Root) -> Option<Document> {
     serde_json::from_slice(&root.read(paths::status()).ok()??.content).ok()
 }
 
-fn print(document: &Document, output: Output, out: &mut dyn Write) -> Result<(), Error> {
+fn print(document: &Document, output: Output, out: &mut dyn Write) -> anyhow::Result<()> {
     output::print(output, document, |document| text::render(document, Timestamp::now()), out)
 }
 

@@ -28,9 +28,9 @@ pub(super) struct Args {
 enum Format {
     /// For a person
     Text,
-    /// For a program
+    /// A document, for a program
     Json,
-    /// A picture
+    /// A picture, for a browser
     Svg,
 }
 

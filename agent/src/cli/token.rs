@@ -14,6 +14,9 @@ use crate::cluster::token::{self, AutoApprove, Created};
 use crate::names::ApiServerUrl;
 
 /// Make the tokens machines join with, with an administrator's kubeconfig.
+///
+/// A token lets its holder ask for the certificate of a node, for a limited time. It is needed once: certificates renew
+/// themselves.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -30,9 +33,9 @@ enum Command {
 /// The token can ask for a certificate and nothing else, and ends by itself. What is printed is a secret.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  kn-agent token create --print shell           a command to paste into root's shell on the machine
-  kn-agent token create --print config >config.yaml
-  kn-agent token create --ttl 30m               the token alone")]
+  kn-agent token create --print shell     a command to paste into root's shell on the machine
+  kn-agent token create --print config    all of /etc/kn-agent/config.yaml
+  kn-agent token create --ttl 30m         the token alone")]
 struct CreateArgs {
     /// How long the token lives: 30m, 1h, 2d; at most 7d
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = token::parse_ttl)]

@@ -20,10 +20,10 @@ pub(super) const TOKEN: &str = "identity.token";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "NodeConfig")]
 pub(super) struct Fragment {
-    /// Version of this format.
+    /// Version of this format. Default: `kn-agent.io/v1alpha1`.
     #[serde(rename = "apiVersion")]
     pub(super) _api_version: Option<ApiVersion>,
-    /// Kind of this document.
+    /// Kind of this document. Default: `NodeConfig`.
     #[serde(rename = "kind")]
     pub(super) _kind: Option<Kind>,
     /// The cluster to join.
@@ -176,10 +176,10 @@ pub(super) struct NodeFragment {
     pub(super) name: Option<String>,
     /// The address the node is reached at. Default: the source address of the route to the API server.
     pub(super) address: Option<String>,
-    /// Labels to register with; only those a node may set on itself.
+    /// Labels to register with; only those a node may set on itself. Default: none.
     pub(super) labels: Option<BTreeMap<String, String>>,
     /// Taints to register with, each `key=value:Effect` or `key:Effect`; the effect is `NoSchedule`, `PreferNoSchedule`
-    /// or `NoExecute`.
+    /// or `NoExecute`. Default: none.
     pub(super) taints: Option<Vec<String>>,
 }
 
@@ -194,7 +194,7 @@ pub(super) struct RuntimeFragment {
     /// The cri-dockerd program, which docker needs from Kubernetes 1.24; an absolute path. Default: searched for in the
     /// usual directories.
     pub(super) cri_dockerd: Option<String>,
-    /// Keys for docker's `daemon.json`, merged over what stands there.
+    /// Keys for docker's `daemon.json`, merged over what stands there. Default: none.
     pub(super) daemon_json: Option<Map<String, Value>>,
 }
 
@@ -217,9 +217,9 @@ pub(super) struct NetworkFragment {
 pub(super) struct KubeletFragment {
     /// The kubelet program; an absolute path. Default: searched for in the usual directories.
     pub(super) binary: Option<String>,
-    /// Fields of `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1), merged over ours.
+    /// Fields of `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1), merged over ours. Default: none.
     pub(super) config: Option<Map<String, Value>>,
-    /// Flags that have no field, without the leading dashes, e.g. `v: "4"`.
+    /// Flags that have no field, without the leading dashes, e.g. `v: "4"`. Default: none.
     pub(super) extra_args: Option<BTreeMap<String, String>>,
 }
 
@@ -233,9 +233,9 @@ pub(super) struct ProxyFragment {
     pub(super) binary: Option<String>,
     /// How Services are made to work. Default: `iptables`.
     pub(super) mode: Option<ProxyMode>,
-    /// Fields of `KubeProxyConfiguration` (kubeproxy.config.k8s.io/v1alpha1), merged over ours.
+    /// Fields of `KubeProxyConfiguration` (kubeproxy.config.k8s.io/v1alpha1), merged over ours. Default: none.
     pub(super) config: Option<Map<String, Value>>,
-    /// Flags that have no field, without the leading dashes, e.g. `v: "4"`.
+    /// Flags that have no field, without the leading dashes, e.g. `v: "4"`. Default: none.
     pub(super) extra_args: Option<BTreeMap<String, String>>,
 }
 
@@ -243,7 +243,7 @@ pub(super) struct ProxyFragment {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PreflightFragment {
-    /// Names of checks whose failure is only reported, as `kn-agent check` prints them.
+    /// Names of checks whose failure is only reported, as `kn-agent check` prints them. Default: none.
     pub(super) ignore: Option<Vec<String>>,
 }
 

@@ -12,7 +12,7 @@ use super::check::join;
 use super::fragment::TOKEN;
 use super::merge::plain;
 use super::problem::nearest;
-use super::shape::{Kind, Shape};
+use super::shape::{Kind, Shape, keys};
 use super::{ConfigErrors, Problem};
 
 const REDACTED: &str = "[redacted]";
@@ -170,20 +170,11 @@ fn collect(path: &str, value: &Located, leaves: &mut BTreeMap<String, Leaf>) -> 
 }
 
 fn unknown(path: &str) -> Problem {
-    let mut known = Vec::new();
-    every_key("", Shape::root(), &mut known);
+    let known = keys();
     let problem = Problem::new(path, "unknown key");
-    match nearest(path, known.iter().map(String::as_str)) {
+    match nearest(path, known.iter().map(|key| key.path.as_str())) {
         Some(meant) => problem.hint(&format!("did you mean `{meant}`?")),
         None => problem.hint("`kn-agent config schema` lists every key"),
-    }
-}
-
-fn every_key(path: &str, shape: &Shape, known: &mut Vec<String>) {
-    for (key, below) in shape.keys().into_iter().flatten() {
-        let path = join(path, key);
-        every_key(&path, below, known);
-        known.push(path);
     }
 }
 

@@ -5,7 +5,40 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use super::check::join;
 use super::fragment::flat_schema;
+
+/// A key of the configuration and its manual.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Where it is, dotted.
+    pub path: String,
+    /// What it may hold.
+    pub holds: String,
+    /// Its manual.
+    pub doc: String,
+    /// Whether it is a mapping whose keys follow.
+    pub is_group: bool,
+}
+
+/// Every key; a group before the keys in it.
+pub fn keys() -> Vec<Key> {
+    fn walk(path: &str, shape: &Shape, keys: &mut Vec<Key>) {
+        for (key, below) in shape.keys().into_iter().flatten() {
+            let path = join(path, key);
+            keys.push(Key {
+                path: path.clone(),
+                holds: below.kind.expected(),
+                doc: below.doc.clone(),
+                is_group: below.keys().is_some(),
+            });
+            walk(&path, below, keys);
+        }
+    }
+    let mut keys = Vec::new();
+    walk("", Shape::root(), &mut keys);
+    keys
+}
 
 /// What a key holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,12 +209,10 @@ mod tests {
 
     #[test]
     fn every_key_has_a_manual() {
-        fn walk(path: &str, shape: &Shape) {
-            assert!(!shape.doc.is_empty(), "`{path}` has no doc comment");
-            for (key, below) in shape.keys().into_iter().flatten() {
-                walk(&format!("{path}.{key}"), below);
-            }
+        let keys = keys();
+        for Key { path, doc, .. } in &keys {
+            assert!(!doc.is_empty(), "`{path}` has no doc comment");
         }
-        walk("", Shape::root());
+        assert!(keys.iter().any(|key| key.path == "cluster.dns.domain"), "{keys:?}");
     }
 }

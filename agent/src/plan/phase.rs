@@ -1,9 +1,10 @@
 //! The phases of becoming a node, and what each stands on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How far a node has come. Declaration order is reading order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
     /// The host can be a node, as far as can be seen without executing anything.

@@ -83,18 +83,18 @@ pub enum State {
     Held,
 }
 
-/// A span of the timeline.
+/// A step that was done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Done {
     /// The phase it belongs to.
     #[schemars(with = "String")]
     pub phase: Phase,
-    /// What.
+    /// The step, e.g. `start docker.service`.
     pub what: String,
-    /// Milliseconds after the daemon's start.
+    /// When it began, in milliseconds after the daemon's start.
     pub from_ms: i64,
-    /// Milliseconds after the daemon's start.
+    /// When it ended, in milliseconds after the daemon's start.
     pub to_ms: i64,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Subcommand};
+use clap::{Command, CommandFactory, Subcommand};
 use clap_complete::Shell;
 
 use super::Cli;
@@ -45,14 +45,28 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         }
         What::Completions { directory } => {
+            let command = visible(&Cli::command());
             for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
                 let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Cli::command(), "kn-agent", &mut script);
+                clap_complete::generate(shell, &mut command.clone(), "kn-agent", &mut script);
                 write(directory, file_name(shell), &script)?;
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command without what is hidden: completions would offer it.
+fn visible(command: &Command) -> Command {
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set()).map(visible);
+    let mut copy = Command::new(command.get_name().to_owned())
+        .args(command.get_arguments().cloned())
+        .subcommands(below)
+        .about(command.get_about().cloned().unwrap_or_default());
+    if let Some(version) = command.get_version() {
+        copy = copy.version(version.to_owned());
+    }
+    copy
 }
 
 /// As the shell looks for it.
@@ -79,7 +93,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path().join("new");
         let words = ["kn-agent", "generate", what, directory.to_str().unwrap()];
-        let super::super::Command::Generate(args) = <Cli as clap::Parser>::parse_from(words).command else {
+        let crate::cli::Command::Generate(args) = <Cli as clap::Parser>::parse_from(words).command else {
             panic!("{words:?}");
         };
         run(&args).unwrap();
@@ -107,6 +121,7 @@ mod tests {
         assert_eq!(names, ["_kn-agent", "kn-agent", "kn-agent.fish"]);
         for (name, script) in &files {
             assert!(script.contains("timeline") && script.contains("auto-approve"), "{name}");
+            assert!(!script.contains("generate"), "{name} offers what is hidden");
         }
     }
 }

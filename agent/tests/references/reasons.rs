@@ -1,0 +1,20 @@
+//! `docs/reference/reasons.md`: why a node is not Ready.
+
+use kn_agent::reason::Reason;
+
+use crate::table::table;
+
+const HEAD: &str = "Why a phase waits or is blocked. `kn-agent status` shows the code with what was found and what helps; `status -o json`
+has them in `phases[].reason`, `phases[].message` and `phases[].hint`. Scripts may rely on the codes. Where an operator
+must act, the phase is `blocked` and the exit code of `status` is 4; otherwise it is `waiting`, and the code 3.
+
+";
+
+pub(crate) fn text() -> String {
+    let rows = Reason::ALL.iter().map(|reason| {
+        assert!(!reason.meaning().is_empty() && !reason.remedy().is_empty(), "{reason}");
+        let who = if reason.needs_operator() { "an operator" } else { "time, or another program" };
+        [format!("`{reason}`"), who.to_owned(), reason.meaning().to_owned(), reason.remedy().to_owned()]
+    });
+    HEAD.to_owned() + &table(["code", "who must act", "meaning", "what helps"], rows)
+}
