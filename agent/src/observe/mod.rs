@@ -91,6 +91,10 @@ pub struct Eyes<'a> {
     pub root: &'a Root,
     /// systemd.
     pub systemd: &'a Fact<Systemd>,
+    /// What systemd said before.
+    pub units: &'a BTreeMap<&'static str, Fact<UnitState>>,
+    /// Units that it is asked for again.
+    pub stale: &'a [&'static str],
     /// The configuration.
     pub config: &'a Config,
     /// What docker said of itself since it started.
@@ -107,7 +111,11 @@ pub struct Eyes<'a> {
 pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) -> Observed {
     let root = eyes.root;
     let units: BTreeMap<_, _> = match eyes.systemd {
-        Ok(systemd) => systemd.units(units::ALL).await,
+        Ok(systemd) => {
+            let mut units = eyes.units.clone();
+            units.extend(systemd.units(eyes.stale).await);
+            units
+        }
         Err(failure) => units::ALL.iter().map(|&unit| (unit, Err(failure.clone()))).collect(),
     };
     let active = |unit| {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::join_all;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant};
 
 use super::{Failure, program};
@@ -124,6 +123,9 @@ impl Systemd {
     /// One call for all states, and single properties for the rest: `GetAll` on a service is some 350 properties, a few
     /// of which PID 1 has to compute.
     pub async fn units(&self, units: &[&'static str]) -> BTreeMap<&'static str, Result<UnitState, Failure>> {
+        if units.is_empty() {
+            return BTreeMap::new();
+        }
         match self.manager.list_units_by_names(units).await {
             Ok(listed) => {
                 let states = units.iter().zip(listed).map(|(&unit, listed)| async move {
@@ -271,11 +273,11 @@ impl Systemd {
         properties.get(interface, "Id").await.is_ok()
     }
 
-    /// Sends `()` whenever one of `units` changes, until the bus goes away.
+    /// Subscribes to systemd's signals. What is read after this and changes has its signal.
     ///
     /// # Errors
-    /// The signals can't be subscribed to.
-    pub async fn notify_changes(&self, units: &[String], wake: mpsc::Sender<()>) -> Result<(), Failure> {
+    /// The bus or systemd refuses.
+    pub async fn signals(&self) -> Result<Signals, Failure> {
         let subscribe = async {
             self.manager.subscribe().await?;
             let rule = MatchRule::builder()
@@ -286,19 +288,27 @@ impl Systemd {
                 .build()?;
             MessageStream::for_match_rule(rule, &self.connection, None).await
         };
-        let mut signals = subscribe
-            .await
-            .map_err(|error: zbus::Error| trouble("subscribe to systemd's signals", &error))?;
-        let paths: Vec<String> = units.iter().map(|unit| object_path(unit)).collect();
-        while let Some(Ok(signal)) = signals.next().await {
-            let header = signal.header();
-            let ours = header.path().is_some_and(|path| paths.iter().any(|p| p == path.as_str()));
-            // A full channel means a wake-up is already on its way.
-            if ours && matches!(wake.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
-                return Ok(());
+        let signals: Result<MessageStream, zbus::Error> = subscribe.await;
+        signals.map(Signals).map_err(|error| trouble("subscribe to systemd's signals", &error))
+    }
+}
+
+/// What systemd tells of changed units.
+#[derive(Debug)]
+pub struct Signals(MessageStream);
+
+impl Signals {
+    /// Calls `changed` with the name of each unit of `units` that changes; returns when the bus goes away.
+    ///
+    /// `changed` must not wait: a stream that is not read holds up every answer on the connection.
+    pub async fn follow(mut self, units: &[&'static str], changed: impl Fn(&'static str)) {
+        let paths: BTreeMap<String, &'static str> =
+            units.iter().map(|unit| (object_path(unit), *unit)).collect();
+        while let Some(Ok(signal)) = self.0.next().await {
+            if let Some(unit) = signal.header().path().and_then(|path| paths.get(path.as_str())) {
+                changed(unit);
             }
         }
-        Err(Failure::new(Reason::SystemdTrouble, "the connection to the system bus was lost"))
     }
 }
 

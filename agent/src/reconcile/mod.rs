@@ -1,7 +1,9 @@
 //! One pass, and the loop around it.
 
+mod files;
 mod lock;
 mod programs;
+mod units;
 mod watches;
 
 use std::collections::BTreeMap;
@@ -16,14 +18,15 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::apply::{self, Hands, Outcome};
 use crate::config::Config;
-use crate::desired::{self, Facts, Program, paths, units};
+use crate::desired::{self, Facts, Program, paths};
 use crate::observe::{self, Attempt, Eyes, Fact, Observed, Watched, facts, runtime};
 use crate::plan::{self, Phase, Plan, Step, Verdict, View};
-use crate::ports::changes::Changes;
+use crate::ports::Failure;
 use crate::ports::cluster::{self, Seen};
 use crate::ports::root::Root;
-use crate::ports::systemd::Systemd;
+use crate::reason::Reason;
 pub use lock::{daemon_runs, take_lock};
+use units::Units;
 
 use crate::status::{Document, Done, Story, Subject, notify};
 
@@ -42,6 +45,7 @@ enum Wake {
     Proxy(Box<Program>),
     Docker(Fact<runtime::Info>),
     Files,
+    UnitFiles,
     BusLost,
 }
 
@@ -61,6 +65,7 @@ pub struct Reconciler {
     bus: Option<String>,
     facts: Facts,
     docker: Option<Fact<runtime::Info>>,
+    units: Units,
     watched: Watched,
     watches: BTreeMap<String, AbortHandle>,
     attempts: BTreeMap<String, Attempt>,
@@ -84,6 +89,7 @@ impl std::fmt::Debug for Wake {
             Self::Proxy(_) => "kube-proxy",
             Self::Docker(_) => "docker",
             Self::Files => "files",
+            Self::UnitFiles => "unit files",
             Self::BusLost => "bus lost",
         })
     }
@@ -94,7 +100,7 @@ impl Reconciler {
     pub async fn new(config: Arc<Config>, root: Root, bus: Option<String>, started_at: Timestamp) -> Self {
         // Sixteen: two watches, programs and signals, each with room to be ahead of the loop.
         let (wake, woken) = mpsc::channel(16);
-        let systemd = Systemd::connect(bus.as_deref()).await;
+        let systemd = Err(Failure::new(Reason::SystemdTrouble, "not connected to the system bus yet"));
         let facts = facts::quick(&root, &config);
         let subject = Subject {
             node: config.node.name.to_string(),
@@ -106,6 +112,7 @@ impl Reconciler {
             bus,
             facts,
             docker: None,
+            units: Units::default(),
             watched: Watched::default(),
             watches: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -119,7 +126,7 @@ impl Reconciler {
             published: None,
         };
         reconciler.ask_kubelet();
-        reconciler.follow_units();
+        reconciler.connect_systemd().await;
         reconciler
     }
 
@@ -136,26 +143,6 @@ impl Reconciler {
             let asked = facts::ask(&kubelet, flags).await;
             // The loop is gone when this fails, and with it the need.
             let _ = wake.send(Wake::Kubelet(Box::new(asked))).await;
-        });
-    }
-
-    fn follow_units(&mut self) {
-        let Ok(systemd) = self.hands.systemd.clone() else { return };
-        let wake = self.wake.clone();
-        self.background.spawn(async move {
-            let (signal, mut signals) = mpsc::channel(1);
-            let names: Vec<String> = units::ALL.iter().map(|&unit| unit.to_owned()).collect();
-            let follow = systemd.notify_changes(&names, signal);
-            let forward = async {
-                while signals.recv().await.is_some() {
-                    if wake.send(Wake::Units).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            // Whichever ends first means that no signal comes any more.
-            tokio::select! { _ = follow => {}, () = forward => {} }
-            let _ = wake.send(Wake::BusLost).await;
         });
     }
 
@@ -185,36 +172,10 @@ impl Reconciler {
         }
     }
 
-    /// Once the host's files are there, whoever changes one of them wakes the loop: an operator, the kubelet that renews
-    /// its certificates, a network plugin.
-    fn follow_files(&mut self, plan: &Plan) {
-        const NAME: &str = "files";
-        let there = plan.verdicts.get(&Phase::Host).is_some_and(Verdict::is_satisfied);
-        if !there || self.watches.contains_key(NAME) {
-            return;
-        }
-        let root = &self.hands.root;
-        let conf_dir = root.path(&self.hands.config.network.conf_dir);
-        let ours = [
-            paths::kubelet_config().parent(),
-            Some(paths::kubelet_pki()),
-            Some(paths::units()),
-            paths::joined().parent(),
-        ];
-        let mut directories: Vec<_> = ours.into_iter().flatten().map(|path| root.path(path)).collect();
-        directories.push(conf_dir);
-        let references: Vec<&std::path::Path> = directories.iter().map(std::path::PathBuf::as_path).collect();
-        let changes = match Changes::of(&references) {
-            Ok(changes) => changes,
-            Err(error) => return tracing::warn!(%error, "changed files are noticed only with the next pass"),
-        };
-        let wake = self.wake.clone();
-        self.watches.insert(NAME.to_owned(), self.background.spawn(wake_on(changes, wake)));
-    }
-
     async fn take(&mut self, wake: Wake) {
         match wake {
             Wake::Units | Wake::Files => {}
+            Wake::UnitFiles => self.units.touch_all(),
             Wake::Node(seen) => self.watched.node = Some(seen),
             Wake::Request(name, seen) => {
                 self.watched.requests.insert(name, seen);
@@ -224,16 +185,14 @@ impl Reconciler {
             Wake::Docker(info) => self.docker = Some(info),
             Wake::BusLost => {
                 tracing::warn!("the connection to the system bus was lost; connecting anew");
-                self.hands.systemd = Systemd::connect(self.bus.as_deref()).await;
-                self.follow_units();
+                self.connect_systemd().await;
             }
         }
     }
 
     async fn look(&mut self) -> (Observed, Option<desired::Desired>) {
         if self.hands.systemd.is_err() {
-            self.hands.systemd = Systemd::connect(self.bus.as_deref()).await;
-            self.follow_units();
+            self.connect_systemd().await;
         }
         let fresh = facts::quick(&self.hands.root, &self.hands.config);
         let other_kubelet = fresh.kubelet.file != self.facts.kubelet.file;
@@ -247,16 +206,21 @@ impl Reconciler {
             self.ask_kubelet();
         }
         let desired = desired::desired(&self.hands.config, &self.facts);
+        let stale = self.units.stale();
         let eyes = Eyes {
             root: &self.hands.root,
             systemd: &self.hands.systemd,
+            units: &self.units.known,
+            stale: &stale,
             config: &self.hands.config,
             docker: self.docker.as_ref(),
             watched: &self.watched,
             attempts: &self.attempts,
             under_way: self.busy.values().flatten().cloned().collect(),
         };
-        (observe::observe(&eyes, &self.facts, desired.as_ref()).await, desired)
+        let observed = observe::observe(&eyes, &self.facts, desired.as_ref()).await;
+        self.units.learn(&observed.units);
+        (observed, desired)
     }
 
     async fn pass(&mut self) -> Plan {
@@ -308,6 +272,7 @@ impl Reconciler {
                     tracing::info!(phase = phase.as_str(), step = outcome.key, "done");
                     self.attempts.remove(&outcome.key);
                     self.remember(&outcome.step);
+                    self.units.touched_by(&outcome.step);
                 }
                 Err(failure) => {
                     tracing::warn!(
@@ -343,7 +308,7 @@ impl Reconciler {
         }
     }
 
-    fn failed(&mut self, key: &str, failure: Option<crate::ports::Failure>) {
+    fn failed(&mut self, key: &str, failure: Option<Failure>) {
         let Some(failure) = failure else { return };
         let count = self.attempts.get(key).map_or(0, |a| a.count);
         let pause = BACKOFF.0.saturating_mul(1 << count.min(6)).min(BACKOFF.1);
@@ -420,10 +385,6 @@ fn as_asked(found: &Program, before: &Program) -> Program {
         Some(_) => Program { path: found.path.clone(), file: found.file, ..before.clone() },
         None => Program::default(),
     }
-}
-
-async fn wake_on(mut changes: Changes, wake: mpsc::Sender<Wake>) {
-    while changes.next().await.is_ok() && wake.send(Wake::Files).await.is_ok() {}
 }
 
 fn until(at: Timestamp) -> Duration {

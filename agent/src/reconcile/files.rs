@@ -1,0 +1,43 @@
+//! Files that others may change: an operator, the kubelet that renews its certificates, a network plugin.
+
+use std::path::Path;
+
+use tokio::sync::mpsc;
+
+use super::{Reconciler, Wake};
+use crate::desired::paths;
+use crate::plan::{Phase, Plan, Verdict};
+use crate::ports::changes::Changes;
+
+impl Reconciler {
+    /// Once the host's files are there, whoever changes one of them wakes the loop.
+    pub(super) fn follow_files(&mut self, plan: &Plan) {
+        if !plan.verdicts.get(&Phase::Host).is_some_and(Verdict::is_satisfied) {
+            return;
+        }
+        let conf_dir = self.hands.config.network.conf_dir.clone();
+        let ours = [paths::kubelet_config().parent(), Some(paths::kubelet_pki()), paths::joined().parent()];
+        let files: Vec<&Path> = ours.into_iter().flatten().chain([conf_dir.as_path()]).collect();
+        self.follow_directories("files", &files, || Wake::Files);
+        self.follow_directories("unit files", &[paths::units()], || Wake::UnitFiles);
+    }
+
+    fn follow_directories(&mut self, name: &str, directories: &[&Path], what: fn() -> Wake) {
+        if self.watches.contains_key(name) {
+            return;
+        }
+        let real: Vec<_> = directories.iter().map(|path| self.hands.root.path(path)).collect();
+        let real: Vec<&Path> = real.iter().map(std::path::PathBuf::as_path).collect();
+        match Changes::of(&real) {
+            Ok(changes) => {
+                let watch = self.background.spawn(wake_on(changes, self.wake.clone(), what));
+                self.watches.insert(name.to_owned(), watch);
+            }
+            Err(error) => tracing::warn!(%error, "changed {name} are noticed only with the next pass"),
+        }
+    }
+}
+
+async fn wake_on(mut changes: Changes, wake: mpsc::Sender<Wake>, what: fn() -> Wake) {
+    while changes.next().await.is_ok() && wake.send(what()).await.is_ok() {}
+}
