@@ -11,13 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Error, configuration};
 use crate::config::Sources;
 use crate::ports::changes::Changes;
-use crate::ports::keys;
 use crate::ports::root::Root;
 use crate::reconcile::{End, Reconciler, take_lock};
 
 pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
     let started_at = Timestamp::now();
-    tokio::task::spawn_blocking(keys::warm_up);
     let root = Root::new("/");
     let mut config = configuration(sources)?;
     let lock = take_lock(&root).map_err(|failure| Error::new(1, failure.message))?;

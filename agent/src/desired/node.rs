@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
+use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeSpec, NodeStatus, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
 
@@ -23,8 +23,9 @@ pub fn taints(config: &Config) -> Vec<Taint> {
 /// The Node as it is created.
 ///
 /// It carries all labels and taints, since a kubelet that finds its Node ignores its own. Zero pods in capacity and
-/// allocatable: kubelet 1.20 panics on a Node whose capacity is no map at all.
-pub fn registration(config: &Config, _facts: &Facts) -> Node {
+/// allocatable: kubelet 1.20 panics on a Node whose capacity is no map at all. The address, since kube-proxy asks for it at
+/// its start and again only after seconds; the kubelet puts its own list in its place.
+pub fn registration(config: &Config, facts: &Facts) -> Node {
     let mut labels: BTreeMap<String, String> = config.node.labels.clone();
     labels.insert("kubernetes.io/hostname".to_owned(), config.node.name.to_string());
     labels.insert("kubernetes.io/os".to_owned(), "linux".to_owned());
@@ -40,7 +41,14 @@ pub fn registration(config: &Config, _facts: &Facts) -> Node {
         status: Some(NodeStatus {
             capacity: Some(no_pods.clone()),
             allocatable: Some(no_pods),
+            addresses: addresses(config, facts),
             ..Default::default()
         }),
     }
+}
+
+fn addresses(config: &Config, facts: &Facts) -> Option<Vec<NodeAddress>> {
+    let address = |type_: &str, address: String| NodeAddress { type_: type_.to_owned(), address };
+    let internal = super::address(config, facts)?;
+    Some(vec![address("InternalIP", internal.to_string()), address("Hostname", config.node.name.to_string())])
 }

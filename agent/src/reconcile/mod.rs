@@ -21,9 +21,9 @@ use crate::config::Config;
 use crate::desired::{self, Facts, Program, paths};
 use crate::observe::{self, Attempt, Eyes, Fact, Observed, Watched, facts, runtime};
 use crate::plan::{self, Phase, Plan, Step, Verdict, View};
-use crate::ports::Failure;
 use crate::ports::cluster::{self, Seen};
 use crate::ports::root::Root;
+use crate::ports::{Failure, keys};
 use crate::reason::Reason;
 pub use lock::{daemon_runs, take_lock};
 use units::Units;
@@ -125,7 +125,6 @@ impl Reconciler {
             subject,
             published: None,
         };
-        reconciler.ask_kubelet();
         reconciler.connect_systemd().await;
         reconciler
     }
@@ -335,6 +334,9 @@ impl Reconciler {
         notify::status(&document.headline());
         if first {
             notify::ready();
+            // Not before: on two processors both would be in the way of the first pass, which starts the engine.
+            self.ask_kubelet();
+            tokio::task::spawn_blocking(keys::warm_up);
         }
         let news = self.published.as_ref().map(Document::headline) != Some(document.headline());
         if news {
