@@ -22,9 +22,9 @@ const BAR: f64 = 14.0;
 const LABEL: usize = 42;
 
 /// Far enough apart to tell neighbours from one another on white. A phase has the same one in every picture.
-const COLOURS: [&str; 14] = [
+const COLOURS: [&str; 16] = [
     "#64748b", "#0e7490", "#7c3aed", "#ca8a04", "#0ea5e9", "#2563eb", "#ea580c", "#db2777", "#059669",
-    "#92400e", "#dc2626", "#65a30d", "#16a34a", "#a21caf",
+    "#92400e", "#dc2626", "#65a30d", "#16a34a", "#a21caf", "#0f766e", "#be123c",
 ];
 
 const STYLE: &str = "text{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif;font-size:12px;fill:#1e293b}\
