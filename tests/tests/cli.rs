@@ -1,0 +1,102 @@
+//! The command line on a real node: what it says would happen is what happens.
+#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+
+mod scenario;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{Minor, wait_until};
+use scenario::{DROP_IN, JOIN, Scenario};
+use serde_json::Value;
+
+/// A restart of the kubelet takes about two seconds.
+const RESTART: Duration = Duration::from_secs(30);
+
+/// Two changes: one for the kubelet, and one for docker, which is not restarted on a node.
+const CHANGES: &str =
+    "kubelet: {config: {maxPods: 50}}\nruntime: {daemonJson: {log-opts: {max-size: 10m}}}\n";
+
+#[test]
+fn plan_says_what_then_happens_and_the_documents_have_their_schemas() -> Result<()> {
+    let scenario = Scenario::start("cli", Minor::V1_36)?;
+    scenario.configure(&scenario.fresh_config()?)?;
+    scenario.wait_ready(JOIN)?;
+    let settled = || Ok(plan(&scenario)?.starts_with("nothing to do\n").then_some(()));
+    wait_until("a plan with nothing to do", JOIN, settled).with_context(|| scenario.describe())?;
+
+    documents_have_their_schemas(&scenario)?;
+    the_way_to_ready_is_drawn(&scenario)?;
+    a_plan_is_a_diff_and_its_consequence(&scenario)
+}
+
+fn plan(scenario: &Scenario) -> Result<String> {
+    scenario.node.exec(&["kn-agent", "plan"])
+}
+
+fn documents_have_their_schemas(scenario: &Scenario) -> Result<()> {
+    for command in ["status", "plan", "check", "timeline"] {
+        let text = scenario.node.exec(&["kn-agent", command, "-o", "json"])?;
+        let document: Value = serde_json::from_str(&text)?;
+        ensure!(document["schema"] == format!("kn-agent.io/{command}/v1"), "{command}: {text}");
+    }
+    for command in ["status", "plan", "check"] {
+        let text = scenario.node.exec(&["kn-agent", command, "-o", "yaml"])?;
+        ensure!(text.contains(&format!("schema: kn-agent.io/{command}/v1\n")), "{command}: {text}");
+    }
+    let late = scenario.node.try_exec(&["kn-agent", "status", "--wait", "--timeout", "1s"])?;
+    ensure!(late.status.success(), "a node that is Ready is waited for: {late:?}");
+    Ok(())
+}
+
+fn the_way_to_ready_is_drawn(scenario: &Scenario) -> Result<()> {
+    let svg = scenario.node.exec(&["kn-agent", "timeline", "-o", "svg"])?;
+    let drawn = svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>");
+    ensure!(drawn && svg.contains("start kubelet.service") && svg.contains(">Ready "), "{svg}");
+    Ok(())
+}
+
+/// The daemon is stopped meanwhile: it would act at once.
+fn a_plan_is_a_diff_and_its_consequence(scenario: &Scenario) -> Result<()> {
+    let node = &scenario.node;
+    node.exec(&["systemctl", "stop", "kn-agent.path", "kn-agent.service"])?;
+    let before = pids(scenario)?;
+    node.put(DROP_IN, CHANGES, 0o600)?;
+    let text = plan(scenario)?;
+    for said in [
+        "\n    +maxPods: 50\n",
+        "\nrestarts       kubelet.service: pods keep running",
+        "docker reads it when it starts next",
+        "max-size",
+    ] {
+        ensure!(text.contains(said), "`{said}` is not in\n{text}");
+    }
+    let restarts = text.lines().filter(|line| line.starts_with("restarts ")).count();
+    ensure!(restarts == 1, "{restarts} units would restart:\n{text}");
+    ensure!(pids(scenario)? == before, "a plan restarted something");
+    let kubelet = String::from_utf8(node.get("/etc/kubernetes/kubelet.yaml")?)?;
+    ensure!(!kubelet.contains("maxPods"), "a plan wrote a file:\n{kubelet}");
+
+    node.exec(&["systemctl", "start", "kn-agent.path", "kn-agent.service"])?;
+    let [kubelet, others @ ..] = before;
+    let restarted = || Ok(Some(pids(scenario)?).filter(|now| now[0] != kubelet && now[0] != "0"));
+    let now =
+        wait_until("the kubelet to restart", RESTART, restarted).with_context(|| scenario.describe())?;
+    scenario.wait_ready(JOIN)?;
+    ensure!(now[1..] == others, "others restarted too: {now:?}, before {others:?}");
+    let kubelet = String::from_utf8(node.get("/etc/kubernetes/kubelet.yaml")?)?;
+    ensure!(kubelet.contains("maxPods: 50"), "{kubelet}");
+    Ok(())
+}
+
+/// Main processes: the kubelet's first.
+fn pids(scenario: &Scenario) -> Result<[String; 4]> {
+    let pid = |unit: &str| scenario.unit(unit, "MainPID");
+    Ok([
+        pid("kubelet.service")?,
+        pid("kube-proxy.service")?,
+        pid("docker.service")?,
+        pid("cri-docker.service")?,
+    ])
+}
