@@ -7,7 +7,7 @@ use super::timeline::Timeline;
 use crate::plan::Phase;
 
 /// Left edge of the axis; labels stand before it.
-const LEFT: f64 = 440.0;
+const LEFT: f64 = 448.0;
 /// Length of the axis.
 const AXIS: f64 = 560.0;
 /// Room for durations behind the last bar.
@@ -116,7 +116,7 @@ impl Chart {
             svg,
             "<g><title>{phase}: {full}, {took}, from {begin}</title>\
              <text x=\"20\" y=\"{text}\" class=\"phase\" style=\"fill:{colour}\">{phase}</text>\
-             <text x=\"116\" y=\"{text}\">{what}</text>\
+             <text x=\"124\" y=\"{text}\">{what}</text>\
              <rect x=\"{from:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{BAR}\" rx=\"2.5\" fill=\"{colour}\"/>\
              <text x=\"{after:.1}\" y=\"{text}\" class=\"dim\">{took}</text></g>",
             full = escape(&step.what),
@@ -161,6 +161,7 @@ fn time(ms: i64) -> String {
         0 => "0".to_owned(),
         ..1000 => format!("{ms} ms"),
         1000..100_000 if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        1000..100_000 if ms % 100 == 0 => format!("{seconds:.1} s"),
         1000..10_000 => format!("{seconds:.2} s"),
         10_000..100_000 => format!("{seconds:.1} s"),
         _ => format!("{seconds:.0} s"),
