@@ -186,8 +186,12 @@ mod tests {
             for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
                 assert!(argument.get_help().is_some(), "`{name}`: `{}` has no help", argument.get_id());
             }
+            assert!(command.get_long_about().is_some(), "`{name}` has no paragraph");
             *told += 1;
-            command.get_subcommands().for_each(|below| walk(below, told));
+            command
+                .get_subcommands()
+                .filter(|below| !below.is_hide_set())
+                .for_each(|below| walk(below, told));
         }
         let mut told = 0;
         walk(&Cli::command(), &mut told);
