@@ -1,8 +1,10 @@
 //! What the kubelet talks to: docker through its CRI shim, or through the kubelet's own dockershim.
 
+use std::path::PathBuf;
+
 use super::preflight::is_ignored;
 use super::{Verdict, View, bring_up, network, newest_write, soon};
-use crate::desired::{paths, units};
+use crate::desired::units;
 use crate::reason::Reason;
 
 /// The shim runs where one is needed, both sides use one cgroup driver, and the sandbox image is on the node.
@@ -43,8 +45,9 @@ fn shim(view: View<'_>) -> Option<Verdict> {
     if let Some(verdict) = network::conf_pending(view) {
         return Some(verdict);
     }
-    let unit_file = paths::units().join(units::CRI_DOCKERD);
-    if let Some(verdict) = bring_up(view, units::CRI_DOCKERD, newest_write(view, [unit_file.as_path()])) {
+    let inputs = units::inputs(units::CRI_DOCKERD);
+    let written = newest_write(view, inputs.iter().map(PathBuf::as_path));
+    if let Some(verdict) = bring_up(view, units::CRI_DOCKERD, written) {
         return Some(verdict);
     }
     (!view.observed.docker.has_cri_socket).then(|| Verdict::Waiting {
