@@ -6,7 +6,7 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kn-agent-lab
 TARGET ?= $(CACHE)/target
 export CARGO_TARGET_DIR := $(TARGET)
 DENY_VERSION := 0.20.2
-# Of the demo: 1.36 (Debian 13, cri-dockerd) or 1.20 (Debian 12, dockershim).
+# Of the demo and the crash table: 1.36 (Debian 13, cri-dockerd) or 1.20 (Debian 12, dockershim).
 KUBERNETES ?= 1.36
 
 BINARY := $(TARGET)/release/kn-agent
@@ -14,7 +14,7 @@ DEB := $(TARGET)/debian/kn-agent.deb
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 
-.PHONY: all build deb demo test lint audit fmt toolchain help
+.PHONY: all build deb demo crash test lint audit fmt toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ deb: build ## The Debian package
 
 demo: deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, KEEP=1 leaves it up)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo --kubernetes $(KUBERNETES)
+
+crash: deb ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- crash --evidence docs/evidence/crash.md --kubernetes $(KUBERNETES)
 
 test: deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace

@@ -151,6 +151,11 @@ impl ControlPlane {
         format!("https://{}:{}", self.run.host_address(), self.ports.api_server)
     }
 
+    /// The port of it.
+    pub(crate) fn port(&self) -> u16 {
+        self.ports.api_server
+    }
+
     /// The certificate authority's bundle.
     pub fn ca(&self) -> PathBuf {
         self.pki.path("ca.crt")

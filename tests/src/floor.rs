@@ -137,7 +137,7 @@ pub(crate) fn boot(control_plane: &ControlPlane, artefacts: &Artefacts, name: &s
 }
 
 /// POSTs the Node and waits for its podCIDR.
-fn create_node(own: &Kubectl, node: &Node) -> Result<String> {
+pub(crate) fn create_node(own: &Kubectl, node: &Node) -> Result<String> {
     own.create(&NODE.replace("@NAME@", node.name()))?;
     wait_until("the podCIDR", POD_CIDR_LIMIT, || {
         let object = own.get(&["node", node.name()])?;

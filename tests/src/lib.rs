@@ -44,6 +44,8 @@ mod traces;
 mod workload;
 
 pub mod bench;
+pub mod cli;
+pub mod crash;
 pub mod demo;
 pub mod floor;
 pub mod up;

@@ -4,8 +4,6 @@
 
 mod scenario;
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Result, ensure};
 use lab::Minor;
 use scenario::{JOIN, NODE, Scenario};
@@ -153,32 +151,6 @@ fn a_second_run_changes_nothing(scenario: &Scenario) -> Result<()> {
             .then_some(()))
     })?;
     scenario.wait_ready(JOIN).map(drop)
-}
-
-#[test]
-fn a_daemon_that_is_killed_at_any_moment_of_a_join_gets_there_all_the_same() -> Result<()> {
-    let scenario = Scenario::start("crash", Minor::V1_36)?;
-    scenario.configure(&scenario.fresh_config()?)?;
-    let begun = Instant::now();
-    let mut kills = 0;
-    // A prime number of milliseconds, so that the kills fall on ever other places of the join.
-    while kills < 15 && begun.elapsed() < Duration::from_secs(40) {
-        let killed =
-            scenario.node.try_exec(&["systemctl", "kill", "-s", "KILL", "--kill-whom=main", "kn-agent"])?;
-        kills += u32::from(killed.status.success());
-        std::thread::sleep(Duration::from_millis(1_313));
-    }
-    ensure!(kills >= 10, "only {kills} kills");
-    scenario.wait_ready(JOIN)?;
-    let restarts: u32 = scenario.unit("kn-agent.service", "NRestarts")?.parse()?;
-    ensure!(restarts >= 5, "the kills hit nothing: {restarts} restarts");
-    files_have_their_modes(&scenario)?;
-    let names = scenario.control_plane.kubectl()?.run(&["get", "csr", "-o", "name"])?;
-    for purpose in ["kn-kubelet-", "kn-proxy-"] {
-        let count = names.lines().filter(|name| name.contains(purpose)).count();
-        ensure!((1..=2).contains(&count), "{count} requests {purpose}: {names}");
-    }
-    Ok(())
 }
 
 #[test]

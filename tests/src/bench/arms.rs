@@ -60,9 +60,26 @@ impl Bench<'_> {
 
     /// F: the same node without the agent, from stopped units to Ready.
     pub(super) fn floor(&self) -> Result<f64> {
-        let node = self.node;
-        fresh::stop(node)?;
-        fresh::forget(&self.control_plane.kubectl()?, node.name())?;
+        self.stop()?;
+        self.start_by_hand()
+    }
+
+    /// G: as F, with the Node object made before, as the agent makes it.
+    pub(super) fn registered_floor(&self) -> Result<f64> {
+        self.stop()?;
+        let name = self.node.name();
+        let user = format!("system:node:{name}");
+        let (own, _) = self.control_plane.kubectl_as("floor", &user, &["system:nodes"])?;
+        floor::create_node(&own, self.node)?;
+        self.start_by_hand()
+    }
+
+    fn stop(&self) -> Result<()> {
+        fresh::stop(self.node)?;
+        fresh::forget(&self.control_plane.kubectl()?, self.node.name())
+    }
+
+    fn start_by_hand(&self) -> Result<f64> {
         let units: &[&str] = match self.control_plane.minor() {
             Minor::V1_20 => &["docker.service", "kubelet.service", "kube-proxy.service"],
             Minor::V1_36 => {

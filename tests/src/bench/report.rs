@@ -25,11 +25,15 @@ pub(super) fn write(results: &[Results], path: &Path) -> Result<()> {
 
 fn section(result: &Results) -> String {
     let mut text = format!("\n## {}\n\n", result.version);
-    let ratio = result.agent.median() / result.floor.median();
-    let _ = writeln!(text, "**Median T / median F = {ratio:.3}** (at most {RATIO_LIMIT})\n");
+    let (to_floor, to_registered) = result.ratios();
+    let _ = writeln!(
+        text,
+        "**Median T / median F = {to_floor:.3}** (at most {RATIO_LIMIT}), median T / median G = {to_registered:.3}\n"
+    );
     text.push_str("| | median | least | most | every value, in order |\n|---|---|---|---|---|\n");
     row(&mut text, "T, agent, s", &result.agent, 3);
     row(&mut text, "F, floor, s", &result.floor, 3);
+    row(&mut text, "G, floor with its Node, s", &result.registered_floor, 3);
     let ratios = result.agent.values().iter().zip(result.floor.values()).map(|(t, f)| t / f);
     let mut pairs = Series::default();
     ratios.for_each(|ratio| pairs.push(ratio));

@@ -1,22 +1,22 @@
 //! Properties of the planner, over arbitrary worlds: it converges, repeats itself, keeps the order, does no harm,
 //! and never panics.
 
+mod arbitrary;
 mod messages;
+mod properties;
+mod seeded;
 mod world;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Mutex;
 
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
+use proptest::strategy::{Strategy, ValueTree};
 
 use super::{Phase, Plan, Step, Verdict, plan};
 use crate::desired::paths;
+use properties::PASSES;
 use world::World;
-
-/// More passes than a join from nothing needs (21); a planner that goes round in circles needs more.
-const PASSES: usize = 60;
 
 fn steps(plan: &Plan) -> Vec<Step> {
     plan.steps().cloned().collect()
@@ -24,17 +24,7 @@ fn steps(plan: &Plan) -> Vec<Step> {
 
 /// Does what the plan says, and what others do of their own accord, until nothing is left to do.
 fn settle(world: &mut World) -> Plan {
-    for _ in 0..PASSES {
-        let plan = world.plan();
-        let steps = steps(&plan);
-        if steps.is_empty() && !world.others_move() {
-            return plan;
-        }
-        for step in &steps {
-            world.apply(step);
-        }
-    }
-    panic!("not settled after {PASSES} passes: {:?}", world.plan());
+    properties::settled(world).unwrap_or_else(|| panic!("not settled: {:?}", world.plan()))
 }
 
 static COUNTS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
@@ -63,56 +53,11 @@ fn count_verdicts(plan: &Plan) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(250))]
-
-    #[test]
-    fn plan_is_total_and_a_function_of_its_inputs(world in world::any()) {
-        let first = world.plan();
-        prop_assert_eq!(first.verdicts.len(), Phase::ALL.len());
-        prop_assert_eq!(&first, &world.plan());
-    }
-
-    #[test]
-    fn no_phase_acts_or_is_judged_before_what_it_requires(world in world::any()) {
-        let plan = world.plan();
-        for (phase, verdict) in &plan.verdicts {
-            let ready = phase.requires().iter().all(|required| plan.verdicts[required].is_satisfied());
-            prop_assert_eq!(!ready, matches!(verdict, Verdict::Held), "{}", phase);
-            if let Verdict::Act(steps) = verdict {
-                prop_assert!(!steps.is_empty());
-            }
-        }
-    }
-
-    #[test]
-    fn a_mendable_world_becomes_ready_and_then_nothing_is_done(world in world::mendable()) {
-        let mut world = world;
-        let last = settle(&mut world);
-        prop_assert!(last.is_ready(), "{:#?}", last.verdicts);
-        prop_assert!(steps(&world.plan()).is_empty());
-    }
-
-    #[test]
-    fn no_new_key_while_a_usable_certificate_exists_and_no_restart_without_a_change(world in world::any()) {
-        let plan = world.plan();
-        let usable = plan.verdicts[&Phase::Identity].is_satisfied();
-        for step in plan.steps() {
-            match step {
-                Step::MakeKey(path) if path == paths::pending_client_key() => prop_assert!(!usable),
-                Step::RestartUnit { unit, .. } => prop_assert!(world.newest_input(unit) > world.started(unit)),
-                Step::RemoveFile(path) => prop_assert!(path.starts_with("/var/lib/kn-agent")),
-                _ => {}
-            }
-        }
-    }
-}
-
 #[test]
 fn the_generated_worlds_meet_every_verdict_and_step() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for round in 0..1500 {
-        let world = world::any().new_tree(&mut runner).unwrap().current();
+        let world = arbitrary::any().new_tree(&mut runner).unwrap().current();
         count_verdicts(&world.plan());
         if round % 25 != 0 {
             continue;
@@ -120,7 +65,7 @@ fn the_generated_worlds_meet_every_verdict_and_step() {
         let mut world = if round % 2 == 0 {
             World::fresh()
         } else {
-            world::mendable().new_tree(&mut runner).unwrap().current()
+            arbitrary::mendable().new_tree(&mut runner).unwrap().current()
         };
         for _ in 0..12 {
             let plan = world.plan();

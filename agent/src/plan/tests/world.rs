@@ -9,8 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
 };
-use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSpec, NodeStatus};
-use proptest::prelude::*;
+use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
 use super::{Plan, Step, plan};
@@ -25,7 +24,6 @@ use crate::ports::cluster::Seen;
 use crate::ports::root::FileOnDisk;
 use crate::ports::systemd::UnitState;
 use crate::ports::{Failure, keys};
-use crate::reason::Reason;
 
 /// How the signer of the model behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,11 +80,15 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
 /// Everything the planner sees, and what the model remembers beside it.
 #[derive(Debug, Clone)]
 pub(super) struct World {
-    config: Config,
-    observed: Observed,
+    pub(super) config: Config,
+    pub(super) observed: Observed,
     issued: Issued,
     now: Timestamp,
+    planner: Planner,
 }
+
+/// What decides in a world: the planner, or one that is spoiled on purpose.
+pub(super) type Planner = fn(View<'_>) -> Plan;
 
 fn config() -> Config {
     let text = format!(
@@ -144,12 +146,12 @@ impl World {
             attempts: BTreeMap::new(),
             under_way: BTreeSet::new(),
         };
-        Self { config: config(), observed, issued: Issued::Right, now: Timestamp::now() }
+        Self { config: config(), observed, issued: Issued::Right, now: Timestamp::now(), planner: plan }
     }
 
     pub(super) fn plan(&self) -> Plan {
         let desired = desired::desired(&self.config, &self.observed.facts);
-        plan(View {
+        (self.planner)(View {
             config: &self.config,
             desired: desired.as_ref(),
             observed: &self.observed,
@@ -157,12 +159,18 @@ impl World {
         })
     }
 
-    fn tick(&mut self) -> i64 {
+    /// The same world, in which another planner decides.
+    pub(super) fn under(mut self, planner: Planner) -> Self {
+        self.planner = planner;
+        self
+    }
+
+    pub(super) fn tick(&mut self) -> i64 {
         self.now = self.now.saturating_add(jiff::SignedDuration::from_millis(10)).unwrap();
         self.now.as_microsecond()
     }
 
-    fn unit(&mut self, name: &str) -> Option<&mut UnitState> {
+    pub(super) fn unit(&mut self, name: &str) -> Option<&mut UnitState> {
         self.observed.units.get_mut(name)?.as_mut().ok()
     }
 
@@ -393,99 +401,4 @@ fn pem_for(request: &str, issued: Issued) -> String {
         }
     };
     FIXTURE.certificates[name].clone()
-}
-
-/// Worlds that were left at any point of a join, with things lost, changed and stopped since.
-pub(super) fn mendable() -> impl Strategy<Value = World> {
-    (
-        0..25_usize,
-        prop::collection::vec(0..40_usize, 0..6),
-        prop::collection::vec(0..6_usize, 0..3),
-        prop::collection::vec(0..3_usize, 0..4),
-    )
-        .prop_map(|(passes, lost, stopped, changed)| {
-            let mut world = World::fresh();
-            for _ in 0..passes {
-                world.plan().steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
-                world.others_move();
-            }
-            for index in lost {
-                // Where the note of the join is lost with the Node there, nothing is lost.
-                let path = world.observed.files.keys().nth(index).cloned();
-                if let Some(path) = path.filter(|path| path != paths::daemon_json()) {
-                    world.observed.files.remove(&path);
-                }
-            }
-            for index in stopped {
-                if let Some(state) = world.unit(units::ALL[index]) {
-                    "inactive".clone_into(&mut state.active);
-                }
-            }
-            for index in changed {
-                let at = world.tick();
-                let path = [paths::kubelet_config(), paths::proxy_config(), paths::proxy_kubeconfig()][index];
-                if let Some(Ok(Some(file))) = world.observed.files.get_mut(path) {
-                    *file = FileOnDisk { content: b"edited".to_vec(), mode: 0o644, mtime_usec: at };
-                }
-            }
-            world
-        })
-}
-
-/// Any world at all: what is mendable, and facts unknown, refused, contradictory.
-pub(super) fn any() -> impl Strategy<Value = World> {
-    let trouble = prop::collection::vec((0..15_u8, 0..6_usize), 0..4);
-    (mendable(), trouble).prop_map(|(mut world, troubles)| {
-        for (kind, index) in troubles {
-            spoil(&mut world, kind, index);
-        }
-        world
-    })
-}
-
-fn spoil(world: &mut World, kind: u8, index: usize) {
-    let failure = Failure::new(Reason::ALL[index * 5 % Reason::ALL.len()], "spoiled");
-    let observed = &mut world.observed;
-    let unit = units::ALL[index];
-    match kind {
-        0 => {
-            observed.units.insert(unit, Err(failure));
-        }
-        1 => {
-            observed.units.insert(unit, Ok(UnitState { load: "masked".to_owned(), ..UnitState::default() }));
-        }
-        2 => {
-            observed.units.insert(
-                unit,
-                Ok(UnitState {
-                    load: "loaded".to_owned(),
-                    active: "failed".to_owned(),
-                    ..UnitState::default()
-                }),
-            );
-        }
-        3 => {
-            observed.units.insert(
-                unit,
-                Ok(UnitState {
-                    load: "loaded".to_owned(),
-                    active: "activating".to_owned(),
-                    sub: "auto-restart".to_owned(),
-                    restarts: 9,
-                    ..UnitState::default()
-                }),
-            );
-        }
-        4 => observed.watched.node = Some(Err(failure)),
-        5 => observed.watched.node = Some(Ok(Seen::Present(Box::new(Node::default())))),
-        6 => observed.client_certificate = Err(failure),
-        7 => observed.configured_ca = Err(failure),
-        8 => observed.facts.kubelet = Program::default(),
-        9 => observed.facts.kubelet.version = "v1.20.2".parse().ok(),
-        10 => observed.docker.info = docker_with("cgroupfs").info,
-        11 => observed.cni_confs = Ok(vec!["00-other.conf".to_owned()]),
-        12 => observed.configured_ca = Ok(b"no certificate".to_vec()),
-        13 => observed.watched.requests.values_mut().for_each(|request| *request = Err(failure.clone())),
-        _ => observed.sysctls.values_mut().for_each(|value| *value = None),
-    }
 }

@@ -1,0 +1,128 @@
+//! Planners that are wrong on purpose: each is caught by the property that is there for it, and the right one by none.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::properties::{Property, converges, harmless, ordered, total};
+use super::world::{Planner, World};
+use super::{Phase, Plan, Step, Verdict, arbitrary};
+use crate::desired::{paths, units};
+use crate::plan::{View, plan};
+use crate::reason::Reason;
+
+/// Cases until a property counts as held: the right planner must survive as many.
+const CASES: u32 = 200;
+
+fn edited(view: View<'_>, phase: Phase, edit: impl FnOnce(Verdict) -> Verdict) -> Plan {
+    let mut plan = plan(view);
+    if let Some(verdict) = plan.verdicts.remove(&phase) {
+        plan.verdicts.insert(phase, edit(verdict));
+    }
+    plan
+}
+
+/// Starts the kubelet although what it stands on is not there.
+fn starts_too_early(view: View<'_>) -> Plan {
+    edited(view, Phase::Kubelet, |verdict| match verdict {
+        Verdict::Held => Verdict::Act(vec![Step::StartUnit(units::KUBELET)]),
+        other => other,
+    })
+}
+
+/// Makes a new key for a node whose certificate is in order.
+fn replaces_good_keys(view: View<'_>) -> Plan {
+    let identity = plan(view).verdicts[&Phase::Identity].is_satisfied();
+    edited(view, Phase::Registered, |verdict| {
+        let key = Step::MakeKey(paths::pending_client_key().to_owned());
+        if identity { Verdict::Act(vec![key]) } else { verdict }
+    })
+}
+
+/// Restarts a kubelet that is well.
+fn restarts_for_nothing(view: View<'_>) -> Plan {
+    edited(view, Phase::Kubelet, |verdict| match verdict {
+        Verdict::Satisfied(_) => {
+            Verdict::Act(vec![Step::RestartUnit { unit: units::KUBELET, because: "of a whim".to_owned() }])
+        }
+        other => other,
+    })
+}
+
+/// Reloads systemd in every pass.
+fn never_rests(view: View<'_>) -> Plan {
+    edited(view, Phase::Upkeep, |verdict| match verdict {
+        Verdict::Satisfied(_) => Verdict::Act(vec![Step::ReloadSystemd]),
+        other => other,
+    })
+}
+
+/// Tidies up behind other people.
+fn removes_what_is_not_ours(view: View<'_>) -> Plan {
+    edited(view, Phase::Upkeep, |verdict| match verdict {
+        Verdict::Satisfied(_) => Verdict::Act(vec![Step::RemoveFile("/etc/cni/net.d/00-other.conf".into())]),
+        other => other,
+    })
+}
+
+/// Waits for a Node that nobody makes.
+fn gives_up(view: View<'_>) -> Plan {
+    edited(view, Phase::Registered, |verdict| match verdict {
+        Verdict::Act(_) => Verdict::waiting(Reason::NodeNotReady, "somebody will make it"),
+        other => other,
+    })
+}
+
+/// Makes a Node again that somebody deleted.
+fn revives_deleted_nodes(view: View<'_>) -> Plan {
+    edited(view, Phase::Registered, |verdict| match (verdict, view.desired) {
+        (Verdict::Blocked { reason: Reason::NodeDeleted, .. }, Some(desired)) => {
+            Verdict::Act(vec![Step::CreateNode(Box::new(desired.node.clone()))])
+        }
+        (other, _) => other,
+    })
+}
+
+/// Says another thing every second time.
+fn remembers(view: View<'_>) -> Plan {
+    static ODD: AtomicBool = AtomicBool::new(false);
+    let odd = ODD.fetch_xor(true, Ordering::Relaxed);
+    edited(view, Phase::Preflight, |verdict| match verdict {
+        Verdict::Satisfied(note) => Verdict::Satisfied(format!("{note}{}", if odd { "" } else { "!" })),
+        other => other,
+    })
+}
+
+/// Whether some world shows that `planner` breaks `property`. Nodes are deleted in some of them.
+fn is_caught(planner: Planner, property: Property, worlds: &BoxedStrategy<World>) -> bool {
+    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    TestRunner::new(config).run(worlds, |world| property(world.under(planner))).is_err()
+}
+
+#[test]
+fn eight_wrong_planners_are_caught_each_by_its_property_and_the_right_one_by_none() {
+    let deleted = arbitrary::mendable().prop_map(|mut world| {
+        world.delete_node();
+        world
+    });
+    let any = prop_oneof![arbitrary::any(), deleted].boxed();
+    let mendable = arbitrary::mendable().boxed();
+    let bugs: [(&str, Planner, Property, &BoxedStrategy<World>); 8] = [
+        ("starts too early", starts_too_early, ordered, &any),
+        ("replaces good keys", replaces_good_keys, harmless, &any),
+        ("restarts for nothing", restarts_for_nothing, harmless, &any),
+        ("never rests", never_rests, converges, &mendable),
+        ("removes what is not ours", removes_what_is_not_ours, harmless, &any),
+        ("gives up", gives_up, converges, &mendable),
+        ("revives deleted nodes", revives_deleted_nodes, harmless, &any),
+        ("remembers", remembers, total, &any),
+    ];
+    for (name, wrong, property, worlds) in bugs {
+        assert!(is_caught(wrong, property, worlds), "`{name}` is not caught");
+        assert!(
+            !is_caught(plan, property, worlds),
+            "the property against `{name}` refuses the right planner"
+        );
+    }
+}

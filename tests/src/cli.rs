@@ -1,0 +1,78 @@
+//! The lab's commands.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{Artefacts, Minor, bench, crash, demo, floor, say, up};
+
+/// What the lab is asked to do.
+#[derive(Debug, Parser)]
+#[command(about = "Real control planes and nodes on this host, to test kn-agent against", long_about = None)]
+pub struct Arguments {
+    /// Kubernetes' minor version
+    #[arg(long, global = true, default_value = "1.36")]
+    kubernetes: Minor,
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Build and fetch everything that runs need
+    Prepare,
+    /// Prove the lab without the agent: a node made Ready by hand, with the seconds it took
+    Floor,
+    /// Keep a control plane and nodes up until interrupted
+    Up {
+        /// The run's name
+        #[arg(long, default_value = "up")]
+        name: String,
+        /// A node's name; may be given more than once
+        #[arg(long = "node", default_value = "worker-1")]
+        nodes: Vec<String>,
+    },
+    /// Measure the agent against the least a node could take, and write what was found
+    Bench {
+        /// Where to write it
+        #[arg(long, default_value = "docs/evidence/bench.md")]
+        output: PathBuf,
+        /// Versions, one after the other
+        #[arg(long, default_values = ["1.36", "1.20"])]
+        versions: Vec<Minor>,
+        #[command(flatten)]
+        rounds: bench::Rounds,
+    },
+    /// Show the agent's main job: a fresh machine becomes a Ready node and serves a pod
+    Demo,
+    /// Kill the agent before, within and after each step of a join: it must get there every time
+    Crash {
+        /// Only steps that hold this text
+        #[arg(long)]
+        only: Option<String>,
+        /// Write the table to this file
+        #[arg(long)]
+        evidence: Option<PathBuf>,
+    },
+}
+
+/// Does it.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Action::Bench { output, versions, rounds } = &arguments.command {
+        return bench::run(versions, *rounds, output);
+    }
+    let artefacts = Artefacts::ensure(arguments.kubernetes)?;
+    match &arguments.command {
+        Action::Prepare => say(format_args!("ready: {}", artefacts.kubernetes().version()?)),
+        Action::Floor => floor::floor(&artefacts)?,
+        Action::Up { name, nodes } => up::up(&artefacts, &up::Options { name, nodes })?,
+        Action::Demo => demo::demo(&artefacts)?,
+        Action::Crash { only, evidence } => {
+            let selection = only.clone().map_or(crash::Selection::All, crash::Selection::Holding);
+            crash::crash(&artefacts, &selection, evidence.as_deref())?;
+        }
+        Action::Bench { .. } => {}
+    }
+    Ok(())
+}
