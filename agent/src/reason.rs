@@ -105,6 +105,8 @@ reasons! {
     CniConflict: OPERATOR, "remove the other configuration, or set network.plugin to none";
     /// A CNI plugin program is missing.
     CniPluginMissing: OPERATOR, "install the CNI plugins (Debian: containernetworking-plugins), or set network.binDir";
+    /// Another kube-proxy runs on this machine beside ours, and both write the same rules.
+    ProxyTwice: OPERATOR, "where the cluster runs kube-proxy as a DaemonSet: proxy.enabled: false, then systemctl disable --now kube-proxy; else remove the DaemonSet";
     /// The component's health endpoint does not answer ok.
     Unhealthy: TIME, "kn-agent logs shows why";
     /// The Node's Ready condition is not True.

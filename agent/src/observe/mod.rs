@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod facts;
+pub mod proxies;
 pub mod runtime;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +77,8 @@ pub struct Observed {
     pub kubelet_health: Result<(), String>,
     /// As above, kube-proxy's.
     pub proxy_health: Result<(), String>,
+    /// Other kube-proxies, looked for once the node has joined: a DaemonSet's comes after that.
+    pub other_proxies: Vec<proxies::OtherProxy>,
     /// What the API server says.
     pub watched: Watched,
     /// Steps that failed, by key.
@@ -131,6 +134,7 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
     };
     let kubelet = async { if active(units::KUBELET) { healthy(10248).await } else { inactive() } };
     let proxy = async { if active(units::KUBE_PROXY) { healthy(10256).await } else { inactive() } };
+    let twice = active(units::KUBE_PROXY) && root.exists(paths::joined());
     let (docker, kubelet_health, proxy_health) = futures::join!(docker, kubelet, proxy);
     Observed {
         facts: facts.clone(),
@@ -148,6 +152,7 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
         missing_cni_plugins: missing_cni_plugins(root, eyes.config, facts),
         kubelet_health,
         proxy_health,
+        other_proxies: if twice { proxies::others(root) } else { Vec::new() },
         watched: eyes.watched.clone(),
         attempts: eyes.attempts.clone(),
         under_way: eyes.under_way.clone(),

@@ -86,23 +86,7 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
         ));
     }
     if config.network.plugin == NetworkPlugin::Bridge {
-        let lacking = &view.observed.missing_cni_plugins;
-        let dir = crate::desired::cni_bin_dir(config, facts).display().to_string();
-        outcomes.push((
-            "cni-plugins",
-            if lacking.is_empty() {
-                Ok(dir)
-            } else {
-                Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", "))))
-            },
-        ));
-        outcomes.push((
-            "cni-conf",
-            match network::conflict(view) {
-                None => Ok(format!("nothing in `{}` sorts before ours", config.network.conf_dir.display())),
-                Some(why) => Err((Reason::CniConflict, why)),
-            },
-        ));
+        outcomes.extend([("cni-plugins", cni_plugins(view)), ("cni-conf", cni_conf(view))]);
     }
     if let Some(unknown) = config.preflight.ignore.iter().find(|name| !NAMES.contains(&name.as_str())) {
         let found =
@@ -205,6 +189,22 @@ fn cgroup_driver(view: View<'_>) -> Result<String, (Reason, String)> {
             format!("docker would use {dockers}, the kubelet {kubelets} (kubelet.config.cgroupDriver)"),
         )),
         _ => Ok(dockers),
+    }
+}
+
+fn cni_plugins(view: View<'_>) -> Result<String, (Reason, String)> {
+    let lacking = &view.observed.missing_cni_plugins;
+    let dir = crate::desired::cni_bin_dir(view.config, &view.observed.facts).display().to_string();
+    if lacking.is_empty() {
+        return Ok(dir);
+    }
+    Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", "))))
+}
+
+fn cni_conf(view: View<'_>) -> Result<String, (Reason, String)> {
+    match network::conflict(view) {
+        None => Ok(format!("nothing in `{}` sorts before ours", view.config.network.conf_dir.display())),
+        Some(why) => Err((Reason::CniConflict, why)),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a join need not wait for.
 
 use super::{Step, Verdict, View, files, unit};
+use crate::desired::units;
+use crate::reason::Reason;
 
 /// Units start at boot, docker has its drop-in, and systemd knows of both.
 ///
@@ -30,8 +32,24 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         Ok(reload) if reload || !steps.is_empty() => steps.push(Step::ReloadSystemd),
         Ok(_) => {}
     }
-    if steps.is_empty() {
-        return Verdict::Satisfied(format!("{} units start at boot", desired.enabled.len()));
+    if !steps.is_empty() {
+        return Verdict::Act(steps);
     }
-    Verdict::Act(steps)
+    match proxy_twice(view) {
+        Some(why) => Verdict::blocked(Reason::ProxyTwice, why),
+        None => Verdict::Satisfied(format!("{} units start at boot", desired.enabled.len())),
+    }
+}
+
+/// Two kube-proxies undo each other's rules now and then, and the node is as Ready as with one: it is told here, where
+/// nothing is held back by it.
+fn proxy_twice(view: View<'_>) -> Option<String> {
+    let others: Vec<String> = view
+        .observed
+        .other_proxies
+        .iter()
+        .map(|proxy| format!("process {} in `{}`", proxy.pid, proxy.cgroup))
+        .collect();
+    let ours = units::KUBE_PROXY;
+    (!others.is_empty()).then(|| format!("beside `{ours}` runs another kube-proxy: {}", others.join(", ")))
 }

@@ -6,7 +6,7 @@ use super::world::{World, docker_with};
 use super::{Phase, Verdict, settle};
 use crate::config::Config;
 use crate::desired::{DaemonJson, Program, paths, units};
-use crate::observe::Observed;
+use crate::observe::{Observed, proxies::OtherProxy};
 use crate::plan::View;
 use crate::plan::preflight::{self, Check};
 use crate::ports::Failure;
@@ -48,10 +48,6 @@ fn preflight(change: impl FnOnce(&mut Config, &mut Observed)) -> String {
 
 fn keys(value: serde_json::Value) -> Map<String, serde_json::Value> {
     serde_json::from_value(value).unwrap()
-}
-
-fn unit(state: UnitState) -> Result<UnitState, Failure> {
-    Ok(UnitState { load: if state.load.is_empty() { "loaded".to_owned() } else { state.load }, ..state })
 }
 
 #[test]
@@ -216,7 +212,7 @@ fn identity(seen: Result<Seen<CertificateSigningRequest>, Failure>) -> String {
     text(&world.plan().verdicts[&Phase::Identity]).replace(&name, "NAME")
 }
 
-fn conditions(of: &[(&str, Option<&str>, Option<&str>)]) -> Result<Seen<CertificateSigningRequest>, Failure> {
+fn conditions(of: &[(&str, Option<&str>, Option<&str>)]) -> Seen<CertificateSigningRequest> {
     let condition =
         |&(kind, reason, message): &(&str, Option<&str>, Option<&str>)| CertificateSigningRequestCondition {
             type_: kind.to_owned(),
@@ -229,23 +225,23 @@ fn conditions(of: &[(&str, Option<&str>, Option<&str>)]) -> Result<Seen<Certific
         conditions: Some(of.iter().map(condition).collect()),
         certificate: None,
     };
-    Ok(Seen::Present(Box::new(CertificateSigningRequest { status: Some(status), ..Default::default() })))
+    Seen::Present(Box::new(CertificateSigningRequest { status: Some(status), ..Default::default() }))
 }
 
 #[test]
 fn a_request_that_is_pending_denied_failed_or_not_issued() {
     assert_eq!(identity(Ok(Seen::NotYet)), "CsrPending: CSR `NAME` is submitted");
-    assert_eq!(identity(conditions(&[])), "CsrPending: CSR `NAME` waits for approval");
+    assert_eq!(identity(Ok(conditions(&[]))), "CsrPending: CSR `NAME` waits for approval");
     assert_eq!(
-        identity(conditions(&[("Approved", None, None)])),
+        identity(Ok(conditions(&[("Approved", None, None)]))),
         "CsrUnissued: CSR `NAME` is approved and waits for its signer kubernetes.io/kube-apiserver-client-kubelet"
     );
     assert_eq!(
-        identity(conditions(&[("Denied", Some("NotOurs"), Some("ask in room 5"))])),
+        identity(Ok(conditions(&[("Denied", Some("NotOurs"), Some("ask in room 5"))]))),
         "CsrDenied: CSR `NAME` was denied: NotOurs: ask in room 5"
     );
     assert_eq!(
-        identity(conditions(&[("Approved", None, None), ("Failed", None, Some("no such usage"))])),
+        identity(Ok(conditions(&[("Approved", None, None), ("Failed", None, Some("no such usage"))]))),
         "CsrFailed: the signer refused CSR `NAME`: no reason: no such usage"
     );
 }
@@ -295,6 +291,7 @@ fn units_that_fail_and_disks_that_are_full() {
     let failing = |name: &'static str| {
         move |_: &mut Config, observed: &mut Observed| {
             let state = UnitState {
+                load: "loaded".to_owned(),
                 enabled: "enabled".to_owned(),
                 active: "activating".to_owned(),
                 sub: "auto-restart".to_owned(),
@@ -303,7 +300,7 @@ fn units_that_fail_and_disks_that_are_full() {
                 log: vec!["first".to_owned(), "last".to_owned()],
                 ..UnitState::default()
             };
-            observed.units.insert(name, unit(state));
+            observed.units.insert(name, Ok(state));
         }
     };
     for (phase, name) in [(Phase::Kubelet, units::KUBELET), (Phase::Proxy, units::KUBE_PROXY)] {
@@ -333,4 +330,19 @@ fn units_that_fail_and_disks_that_are_full() {
     let full = "cannot write `/etc/kubernetes/pki/ca.crt`: No space left on device (os error 28)";
     world.fail(&format!("write {}", paths::ca().display()), Failure::new(Reason::DiskFull, full));
     assert_eq!(text(&world.plan().verdicts[&Phase::Trust]), format!("DiskFull: {full}"));
+}
+
+#[test]
+fn two_kube_proxies_are_told_and_hold_nothing_back() {
+    let mut world = World::fresh();
+    settle(&mut world);
+    world.edit(|_, observed| {
+        observed.other_proxies = vec![OtherProxy { pid: 42, cgroup: "/kubepods/pod1/c1".to_owned() }];
+    });
+    let plan = world.plan();
+    assert_eq!(
+        text(&plan.verdicts[&Phase::Upkeep]),
+        "ProxyTwice: beside `kube-proxy.service` runs another kube-proxy: process 42 in `/kubepods/pod1/c1`"
+    );
+    assert!(plan.is_ready());
 }

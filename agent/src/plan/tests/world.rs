@@ -142,6 +142,7 @@ impl World {
             missing_cni_plugins: Vec::new(),
             kubelet_health: Err("not active".to_owned()),
             proxy_health: Err("not active".to_owned()),
+            other_proxies: Vec::new(),
             watched: Watched::default(),
             attempts: BTreeMap::new(),
             under_way: BTreeSet::new(),

@@ -65,6 +65,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
         missing_cni_plugins: Vec::new(),
         kubelet_health: Ok(()),
         proxy_health: Ok(()),
+        other_proxies: Vec::new(),
         watched: Watched::default(),
         attempts: BTreeMap::new(),
         under_way: BTreeSet::new(),
