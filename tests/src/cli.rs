@@ -64,7 +64,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let artefacts = Artefacts::ensure(arguments.kubernetes)?;
     match &arguments.command {
-        Action::Prepare => say(format_args!("ready: {}", artefacts.kubernetes().version()?)),
+        Action::Prepare => {
+            artefacts.kubernetes().programs()?.iter().for_each(|program| say(program.display()));
+            say(format_args!("ready: {}", artefacts.kubernetes().version()?));
+        }
         Action::Floor => floor::floor(&artefacts)?,
         Action::Up { name, nodes } => up::up(&artefacts, &up::Options { name, nodes })?,
         Action::Demo => demo::demo(&artefacts)?,

@@ -87,6 +87,11 @@ impl Kubernetes {
             .with_context(|| format!("no {name} in {:?}", self.directories))
     }
 
+    /// The path of each program.
+    pub fn programs(&self) -> Result<Vec<PathBuf>> {
+        PROGRAMS.iter().map(|name| self.program(name)).collect()
+    }
+
     /// What the kubelet says it is, such as `Kubernetes v1.36.3`.
     pub fn version(&self) -> Result<String> {
         Ok(run(Command::new(self.program("kubelet")?).arg("--version"))?.trim().to_owned())

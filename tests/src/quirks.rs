@@ -100,3 +100,73 @@ fn may_lower_oom_score() -> Result<bool> {
     let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap_or_default();
     Ok(u64::from_str_radix(mask.trim(), 16)? >> CAP_SYS_RESOURCE & 1 == 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+    use kn_agent::config::{HostFacts, Sources, load};
+    use kn_agent::desired::{self, Desired};
+    use kn_agent::observe::facts;
+    use kn_agent::ports::root::Root;
+
+    use super::*;
+
+    /// A machine as the agent sees it, with this in its drop-in and in docker's own configuration; everything that the
+    /// agent would write on it. A key for docker is set, since its file is written only where there is one to add.
+    fn written(minor: Minor, fragment: &str, daemon_json: &str) -> Result<String> {
+        let directory = tempfile::tempdir()?;
+        let put = |path: &str, mode: u32, text: &str| -> Result<()> {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            fs::write(&path, text)?;
+            Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
+        };
+        let mut authority = rcgen::CertificateParams::default();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        put("ca.pem", 0o644, &authority.self_signed(&rcgen::KeyPair::generate()?)?.pem())?;
+        let minimum = "cluster: {server: 'https://10.0.0.1:6443', ca: {file: /ca.pem}}
+identity: {token: {value: abcdef.0123456789abcdef}}
+runtime: {daemonJson: {debug: false}}
+";
+        put("etc/kn-agent/config.yaml", 0o600, minimum)?;
+        put("etc/kn-agent/config.d/50-lab.yaml", 0o600, fragment)?;
+        put("etc/docker/daemon.json", 0o644, daemon_json)?;
+        for program in ["kubelet", "kube-proxy", "cri-dockerd"] {
+            put(&format!("usr/local/bin/{program}"), 0o755, "")?;
+        }
+        let sources = Sources { root: directory.path().to_owned(), only: None, env: Vec::new() };
+        let host = HostFacts { hostname: "worker-1".to_owned() };
+        let config = load(&sources, &host).map_err(|errors| anyhow::anyhow!("{errors}"))?.config;
+        let mut facts = facts::quick(&Root::new(directory.path()), &config);
+        facts.kubelet.version = format!("v{minor}.0").parse().ok();
+        let desired = desired::desired(&config, &facts).expect("the version is known");
+        let mut text = String::new();
+        for file in Desired::files(&desired) {
+            writeln!(text, "{}:\n{}", file.path.display(), String::from_utf8_lossy(&file.content))?;
+        }
+        writeln!(text, "{:?}", desired.node)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn no_quirk_of_the_lab_is_the_agents_default() -> Result<()> {
+        for minor in [Minor::V1_36, Minor::V1_20] {
+            let default = written(minor, "", "{}\n")?;
+            // The control: with what the lab adds, each of them is found by the same search.
+            let lab = written(minor, &config_fragment(minor), OOM_DAEMON_JSON)?;
+            let kubelets = kubelet_config(minor);
+            let mut marks = vec![PAUSE_IMAGE, "kn-agent-lab", "conntrack", "lab-runc"];
+            marks.extend(kubelets.iter().filter_map(|field| field.split(':').next()));
+            for mark in marks {
+                assert!(!default.contains(mark), "{minor}: `{mark}` is a default:\n{default}");
+                assert!(lab.contains(mark), "{minor}: `{mark}` is not searched for rightly:\n{lab}");
+            }
+            assert!(
+                default.contains("\"debug\": false"),
+                "docker's configuration was not rendered:\n{default}"
+            );
+        }
+        Ok(())
+    }
+}

@@ -2,9 +2,15 @@
 #![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{Artefacts, Component, ControlPlane, Minor, Node, Run};
+
+/// Variables that name directories of programs, the one that wins first.
+const GIVEN: [&str; 2] = ["KN_AGENT_LAB_KUBERNETES", "KUBEBUILDER_ASSETS"];
 
 #[test]
 fn node_keeps_its_files_through_reboot_and_power_cut() -> Result<()> {
@@ -72,5 +78,41 @@ fn control_plane_parts_stop_and_come_back() -> Result<()> {
 
     let log = fs::read_to_string(control_plane.audit_log())?;
     assert!(log.lines().any(|line| line.contains("\"verb\":\"create\"") && line.contains("\"namespaces\"")));
+    Ok(())
+}
+
+/// The programs a lab would run, with this environment.
+fn programs(environment: &[(&str, &Path)]) -> Result<Vec<PathBuf>> {
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    lab.arg("prepare").env_remove(GIVEN[0]).env_remove(GIVEN[1]).envs(environment.iter().copied());
+    let output = lab.output()?;
+    let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "{text}");
+    let programs: Vec<_> = text.lines().map(PathBuf::from).filter(|path| path.is_absolute()).collect();
+    ensure!(programs.len() == 7, "{text}");
+    Ok(programs)
+}
+
+#[test]
+fn programs_are_those_of_the_directories_given() -> Result<()> {
+    let own = programs(&[])?;
+    let fill = |directory: &Path, programs: &[PathBuf]| -> Result<()> {
+        for program in programs {
+            symlink(program, directory.join(program.file_name().context("no name")?))?;
+        }
+        Ok(())
+    };
+    let (all, one) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    fill(all.path(), &own)?;
+    fill(one.path(), &own[..1])?;
+    for variable in GIVEN {
+        let found = programs(&[(variable, all.path())])?;
+        ensure!(found.iter().all(|program| program.starts_with(all.path())), "{variable}: {found:?}");
+        // What is missing there is the lab's own.
+        let found = programs(&[(variable, one.path())])?;
+        ensure!(found[0].starts_with(one.path()) && found[1..] == own[1..], "{variable}: {found:?}");
+    }
+    let found = programs(&[(GIVEN[1], all.path()), (GIVEN[0], one.path())])?;
+    ensure!(found[0].starts_with(one.path()) && found[1].starts_with(all.path()), "{found:?}");
     Ok(())
 }
