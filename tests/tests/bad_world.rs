@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{Component, Minor, wait_until};
-use scenario::{DROP_IN, Scenario};
+use scenario::{DROP_IN, JOIN, Scenario};
 
 /// Within this a trouble has to be told.
 const SEEN: Duration = Duration::from_secs(10);
@@ -21,7 +21,10 @@ const AWAY_LONG: Duration = Duration::from_mins(2);
 /// No backoff is longer than 30 s.
 const HEALED: Duration = Duration::from_secs(45);
 
-/// What the last of several marks `text` lacks, if any.
+/// What gives no signal is looked at half a minute later at the latest.
+const LOOKED_AGAIN: Duration = Duration::from_secs(35);
+
+/// The first of the marks that `text` lacks.
 fn lacking<'a>(text: &str, marks: &[&'a str]) -> Option<&'a str> {
     marks.iter().find(|mark| !text.contains(**mark)).copied()
 }
@@ -194,6 +197,30 @@ impl World {
         self.healed(&daemon)
     }
 
+    /// As a DaemonSet's would be: in this PID namespace, in another cgroup, on ports of its own.
+    fn kube_proxy_that_runs_twice(&self) -> Result<()> {
+        const SECOND: &str = "
+sed -e 's/:10256/:10266/; s/:10249/:10259/' /etc/kubernetes/kube-proxy.yaml > /root/second.yaml
+systemd-run --quiet --unit=second-proxy /usr/local/bin/kube-proxy --config=/root/second.yaml";
+        let ready = self.scenario.wait_ready(JOIN)?;
+        ensure!(!ready["phases"].to_string().contains("ProxyTwice"), "{ready}");
+        self.scenario.node.sh(SECOND, &[])?;
+        let told = wait_until("the second kube-proxy to be told", LOOKED_AGAIN, || {
+            Ok(self.scenario.phases()?.into_iter().find(|phase| phase["reason"] == "ProxyTwice"))
+        })?;
+        let message = told["message"].as_str().unwrap_or_default();
+        ensure!(message.contains("second-proxy.service`"), "{message}");
+        lab::say(format_args!("ProxyTwice: {message}"));
+        ensure!(
+            self.scenario.status()?.is_some_and(|status| status["ready"] == true),
+            "the node is Ready all the same"
+        );
+        self.scenario.node.exec(&["systemctl", "stop", "second-proxy.service"])?;
+        wait_until("the second kube-proxy to be gone", LOOKED_AGAIN, || {
+            Ok(self.scenario.phases()?.iter().all(|phase| phase["reason"] != "ProxyTwice").then_some(()))
+        })
+    }
+
     /// What it says stays, through the kubelet's next starts too.
     fn kubelet_that_refuses_its_configuration(&self) -> Result<()> {
         const NAMED: &[&str] = &["`kubelet.service`", "maxPods"];
@@ -224,6 +251,7 @@ fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -
     world.binding_that_is_missing()?;
     world.request_that_waits_is_denied_and_approved()?;
     world.disk_that_is_full()?;
+    world.kube_proxy_that_runs_twice()?;
     world.docker_that_does_not_start()?;
     world.kubelet_that_refuses_its_configuration()
 }
