@@ -14,7 +14,7 @@ DEB := $(TARGET)/debian/kn-agent.deb
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 
-.PHONY: all build deb demo crash test lint audit fmt toolchain help
+.PHONY: all build deb demo bench crash test lint audit fmt toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ deb: build ## The Debian package
 
 demo: deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, KEEP=1 leaves it up)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo --kubernetes $(KUBERNETES)
+
+bench: deb ## Speed and size against the least there could be; the figures go to docs/evidence (root, 30 minutes)
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- bench
 
 crash: deb ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- crash --evidence docs/evidence/crash.md --kubernetes $(KUBERNETES)

@@ -132,7 +132,7 @@ impl Cli {
         let sources = Sources::of_host(self.config);
         let result = match self.command {
             Command::Run => Box::pin(agent::run(&sources)).await,
-            Command::Status(args) => status::run(&args, &sources, out).await,
+            Command::Status(args) => Box::pin(status::run(&args, &sources, out)).await,
             Command::Plan(args) => plan::run(&args, &sources, out).await,
             Command::Check(args) => check::run(&args, &sources, out).await,
             Command::Timeline(args) => timeline::run(&args, out),

@@ -16,6 +16,11 @@ const METHOD_TIMEOUT: Duration = Duration::from_secs(30);
 /// `JobRemoved` can be lost when a job ends during a reload (systemd before 239): state is read again this often.
 const RESYNC: Duration = Duration::from_secs(2);
 
+/// What every unit has.
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+/// What a service has beside that.
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+
 #[zbus::proxy(
     default_service = "org.freedesktop.systemd1",
     default_path = "/org/freedesktop/systemd1",
@@ -156,8 +161,6 @@ impl Systemd {
         if state.load == "not-found" {
             return Ok(state);
         }
-        const UNIT: &str = "org.freedesktop.systemd1.Unit";
-        const SERVICE: &str = "org.freedesktop.systemd1.Service";
         // All of them are on their way before the first is answered.
         let (enabled, needs_reload, active_since_usec, restarts, exit_status) = futures::join!(
             self.property::<String>(&path, UNIT, "UnitFileState"),

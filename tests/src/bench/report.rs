@@ -41,7 +41,8 @@ fn section(result: &Results) -> String {
     if !result.kubeadm.values().is_empty() {
         row(&mut text, "kubeadm join, s", &result.kubeadm, 3);
     }
-    row(&mut text, "start to READY=1, ms", &result.ready_notice, 1);
+    row(&mut text, "systemd's start of the daemon to READY=1, ms", &result.ready_notice, 1);
+    row(&mut text, "of which the sandbox (`/bin/true` in it), ms", &result.sandbox, 1);
     row(&mut text, "`kn-agent status`, ms", &result.status, 1);
     let _ = write!(text, "\nIdle on a joined node: {}.\n", result.idle);
     let _ = write!(

@@ -97,7 +97,7 @@ fn remembers(view: View<'_>) -> Plan {
 /// Whether some world shows that `planner` breaks `property`. Nodes are deleted in some of them.
 fn is_caught(planner: Planner, property: Property, worlds: &BoxedStrategy<World>) -> bool {
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
-    TestRunner::new(config).run(worlds, |world| property(world.under(planner))).is_err()
+    TestRunner::new(config).run(worlds, |world| property(&world.under(planner))).is_err()
 }
 
 #[test]

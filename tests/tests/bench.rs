@@ -1,0 +1,32 @@
+//! The benchmark's short form: the same code as `make bench`, fewer rounds, wider limits.
+#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
+
+use std::env;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{Artefacts, Minor, bench};
+
+/// Few rounds on a machine that other tests have just left: the least T may exceed the median F by this much.
+const RATIO_LIMIT: f64 = 1.3;
+
+#[test]
+fn a_join_is_hardly_slower_than_starting_what_it_starts_and_an_idle_daemon_costs_nothing() -> Result<()> {
+    let rounds = bench::Rounds { pairs: 3, kubeadm: 1, idle: 20 };
+    let results = bench::measure(&Artefacts::ensure(Minor::V1_36)?, "bench", rounds)?;
+    let (least, floor) = (results.agent.quantile(0.0), results.floor.median());
+    ensure!(least <= RATIO_LIMIT * floor, "T {least:.3} s, F {floor:.3} s");
+    let kubeadm = results.kubeadm.median();
+    ensure!(least < kubeadm, "T {least:.3} s, kubeadm join {kubeadm:.3} s");
+    let own = results.ready_notice.median() - results.sandbox.median();
+    ensure!(own <= 50.0, "READY=1 came {own:.1} ms after the sandbox was there");
+    let status = results.status.median();
+    ensure!(status <= 20.0, "`kn-agent status` takes {status:.1} ms");
+    let idle = &results.idle;
+    ensure!(idle.resident_kib <= 15 * 1024, "{idle}");
+    // A watch that is renewed every 200 s may fall into this time once.
+    ensure!(idle.written == 0 && idle.requests <= 1, "{idle}");
+    let binary = env::var_os("KN_AGENT").context("KN_AGENT is not set: run `make test`")?;
+    let size = std::fs::metadata(binary)?.len();
+    ensure!(size <= 12 << 20, "the program has {size} bytes");
+    Ok(())
+}
