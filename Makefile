@@ -14,7 +14,7 @@ DEB := $(TARGET)/debian/kn-agent.deb
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 
-.PHONY: all build deb demo bench crash test lint audit fmt toolchain help
+.PHONY: all build deb demo bench crash test lint audit fmt toolchain lab-toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,10 @@ all: build
 
 toolchain:
 	@command -v cargo >/dev/null || { echo "make: Rust is missing; install rustup as its site says, rust-toolchain.toml chooses the version" >&2; exit 1; }
-	@command -v go >/dev/null || { echo "make: Go 1.26 or later is missing; it builds the test cluster: see its site's download page" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "make: a C compiler is missing; on Debian: apt-get install gcc" >&2; exit 1; }
+
+lab-toolchain: toolchain
+	@command -v go >/dev/null || { echo "make: Go 1.26 or later is missing; it builds the test cluster: see its site's download page" >&2; exit 1; }
 
 build: toolchain ## The binary as it ships
 	cargo build --locked --release -p kn-agent
@@ -32,16 +34,16 @@ build: toolchain ## The binary as it ships
 deb: build ## The Debian package
 	packaging/deb/build $(BINARY) $(DEB)
 
-demo: deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, KEEP=1 leaves it up)
+demo: lab-toolchain deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, KEEP=1 leaves it up)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo --kubernetes $(KUBERNETES)
 
-bench: deb ## Speed and size against the least there could be; the figures go to docs/evidence (root, 30 minutes)
+bench: lab-toolchain deb ## Speed and size against the least there could be; the figures go to docs/evidence (root, 30 minutes)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- bench
 
-crash: deb ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
+crash: lab-toolchain deb ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- crash --evidence docs/evidence/crash.md --kubernetes $(KUBERNETES)
 
-test: deb ## Every test, in the lab too (root)
+test: lab-toolchain deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace
 
 lint: toolchain ## Formatting, clippy, dependencies, documentation

@@ -6,7 +6,8 @@
 //! node ───► observe ──┘          pure, total
 //! ```
 //!
-//! Imports point one way, down this list. Only `observe` and `ports` read the host, only `apply` writes it.
+//! A module imports only from those above it in this list. In a pass only `observe` reads the host and only `apply`
+//! writes it, both through `ports`.
 
 pub mod names;
 pub mod reason;

@@ -64,7 +64,7 @@ reasons! {
     /// The API server asks to come back later (429) or has an inner error (5xx).
     ApiBusy: TIME, "tried again by itself";
     /// Nobody has approved the certificate signing request.
-    CsrPending: TIME, "on an admin machine: kn-agent approver --once, or kubectl certificate approve NAME";
+    CsrPending: TIME, "on an admin machine: kubectl certificate approve NAME; kube-proxy's is approved by kn-agent approver";
     /// Approved, but no signer has issued the certificate yet.
     CsrUnissued: TIME, "check that kube-controller-manager runs with --cluster-signing-cert-file and --cluster-signing-key-file";
     /// The request was denied.
@@ -101,6 +101,8 @@ reasons! {
     PodCidrMissing: TIME, "kube-controller-manager needs --allocate-node-cidrs and --cluster-cidr";
     /// No CNI configuration is there yet.
     CniMissing: TIME, "the network plugin's DaemonSet writes it; check that it is installed in the cluster";
+    /// The bridge configuration is not written yet, and what reads it waits.
+    CniPending: TIME, "written by itself when the Node has its block of pod addresses; see the phase network";
     /// Another CNI configuration sorts before ours and would win.
     CniConflict: OPERATOR, "remove the other configuration, or set network.plugin to none";
     /// A CNI plugin program is missing.
@@ -113,6 +115,8 @@ reasons! {
     NodeNotReady: TIME, "the message is the kubelet's own; kubectl describe node shows more";
     /// The serving certificate is not issued yet.
     ServingCertPending: TIME, "kn-agent approver approves kubelet-serving requests; until then kubectl logs and exec fail";
+    /// A step was done, and the next look found it undone.
+    NoEffect: TIME, "somebody undoes it, or the system ignores it; see kn-agent logs; tried again by itself";
     /// Something could not be observed.
     Unobservable: TIME, "tried again by itself";
 }

@@ -16,8 +16,8 @@ use crate::config::{HostFacts, STARTER, Sources, load, schema};
 /// merge, lists replace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  kn-agent config init > /etc/kn-agent/config.yaml     a commented file to start from
-  kn-agent config explain node.name                    its meaning, its value, its source")]
+  kn-agent config init > config.yaml     a commented file to edit; then install -m 0600 config.yaml /etc/kn-agent/
+  kn-agent config explain node.name      its meaning, its value, its source")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

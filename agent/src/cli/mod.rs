@@ -1,6 +1,5 @@
 //! The command line: one file a command.
 
-mod agent;
 pub mod approver;
 mod check;
 pub mod cluster;
@@ -10,6 +9,7 @@ pub mod generate;
 mod logs;
 mod output;
 mod plan;
+mod run;
 mod status;
 mod timeline;
 pub mod token;
@@ -131,7 +131,7 @@ impl Cli {
     pub async fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
         let sources = Sources::of_host(self.config);
         let result = match self.command {
-            Command::Run => Box::pin(agent::run(&sources)).await,
+            Command::Run => Box::pin(run::run(&sources)).await,
             Command::Status(args) => Box::pin(status::run(&args, &sources, out)).await,
             Command::Plan(args) => plan::run(&args, &sources, out).await,
             Command::Check(args) => check::run(&args, &sources, out).await,

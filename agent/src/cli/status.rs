@@ -57,7 +57,7 @@ pub(super) async fn run(args: &Args, sources: &Sources, out: &mut dyn Write) -> 
                 print(&document, args.output.output, out)?;
                 Ok(ExitCode::from(document.exit_code()))
             }
-            None => fresh(args.output.output, sources, &root, out).await,
+            None => Box::pin(fresh(args.output.output, sources, &root, out)).await,
         };
     }
     let follow = follow(args, &root, out);
@@ -67,7 +67,7 @@ pub(super) async fn run(args: &Args, sources: &Sources, out: &mut dyn Write) -> 
     match tokio::time::timeout(args.timeout, follow).await {
         Ok(result) => result,
         Err(_) => Err(Error::new(
-            published(&root).map_or(5, |d| d.exit_code().max(3)),
+            published(&root).filter(|_| daemon_runs(&root)).map_or(5, |d| d.exit_code().max(3)),
             format!("not Ready after {}", text::duration(args.timeout.as_secs_f64())),
         )),
     }

@@ -17,15 +17,15 @@ use super::tree::Tree;
 
 const PREFIX: &str = "KN_AGENT_";
 
-/// Variables of our prefix that are no configuration: they steer the program's own log.
-const NOT_CONFIGURATION: [&str; 2] = ["KN_AGENT_LOG", "KN_AGENT_LOG_FORMAT"];
+/// The variable of our prefix that is no configuration: it steers the program's own log.
+const LOG: &str = "KN_AGENT_LOG";
 
 /// What the environment sets.
 pub(super) fn env_layer(variables: &[(String, String)], findings: &mut Findings) -> Layer {
     let mut layer = Layer::default();
     for (variable, text) in variables {
         let Some(name) = variable.strip_prefix(PREFIX) else { continue };
-        if NOT_CONFIGURATION.contains(&variable.as_str()) {
+        if variable == LOG {
             continue;
         }
         let origin = Origin::Environment { variable: variable.clone() };

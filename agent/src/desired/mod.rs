@@ -19,7 +19,7 @@ use crate::config::Config;
 pub use files::{FileSpec, paths};
 pub use versions::Version;
 
-/// What the configuration alone does not say; found once a start and again when it changes.
+/// What the configuration alone does not say; looked for in every pass, slow answers remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// The kubelet, once it was asked.
@@ -32,6 +32,8 @@ pub struct Facts {
     pub cgroup_v2: bool,
     /// What stands in docker's `daemon.json`.
     pub daemon_json: DaemonJson,
+    /// The cgroup driver of the docker that runs, once it has told it.
+    pub docker_cgroup_driver: Option<String>,
     /// The resolver configuration pods can use: not the stub on 127.0.0.53.
     pub resolv_conf: PathBuf,
     /// The address on the way to the API server.
@@ -43,7 +45,7 @@ pub struct Facts {
 /// A program as found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Program {
-    /// Where it is, and what was searched when it is nowhere.
+    /// Where it is; `None` where it is nowhere.
     pub path: Option<PathBuf>,
     /// Which file that is: another one is asked anew.
     pub file: Option<FileId>,

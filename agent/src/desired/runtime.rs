@@ -20,9 +20,12 @@ pub fn docker_cgroup_driver(config: &Config, facts: &Facts) -> String {
         .unwrap_or_else(|| default_driver(facts).to_owned())
 }
 
-/// The cgroup driver the kubelet uses: the one configured for it, else docker's.
+/// The cgroup driver the kubelet uses: the one configured for it, else that of the docker that runs, else the one docker
+/// is to start with. What is written for docker's next start is none of the kubelet's before that.
 pub fn kubelet_cgroup_driver(config: &Config, facts: &Facts) -> String {
-    kubelets_own(config).unwrap_or_else(|| docker_cgroup_driver(config, facts))
+    kubelets_own(config)
+        .or_else(|| facts.docker_cgroup_driver.clone())
+        .unwrap_or_else(|| docker_cgroup_driver(config, facts))
 }
 
 fn kubelets_own(config: &Config) -> Option<String> {

@@ -27,6 +27,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         cri_dockerd: find(root, config.runtime.cri_dockerd.as_ref(), "cri-dockerd"),
         cgroup_v2: root.exists(Path::new("/sys/fs/cgroup/cgroup.controllers")),
         daemon_json: daemon_json(root),
+        docker_cgroup_driver: None,
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),
         cni_bin_dir: CNI_SEARCHED
@@ -84,6 +85,8 @@ fn is_executable(path: &Path) -> bool {
 fn daemon_json(root: &Root) -> DaemonJson {
     match root.read_following(paths::daemon_json()) {
         Ok(None) => DaemonJson::Keys(serde_json::Map::new()),
+        // docker takes an empty file for none.
+        Ok(Some(file)) if file.content.trim_ascii().is_empty() => DaemonJson::Keys(serde_json::Map::new()),
         Ok(Some(file)) => match serde_json::from_slice(&file.content) {
             Ok(keys) => DaemonJson::Keys(keys),
             Err(error) => DaemonJson::Broken(format!("`{}`: {error}", paths::daemon_json().display())),
@@ -98,8 +101,8 @@ fn resolv_conf(root: &Root) -> PathBuf {
     if root.exists(real) { real.to_owned() } else { PathBuf::from("/etc/resolv.conf") }
 }
 
-/// The source address the kernel chooses for the API server; no packet is sent. `None` where the server is a name:
-/// that is looked up when joining.
+/// The source address the kernel chooses for the API server; no packet is sent. `None` where the server is a name: the
+/// kubelet then finds its address itself.
 fn route_address(config: &Config) -> Option<IpAddr> {
     let host: IpAddr = config.cluster.server.host().parse().ok()?;
     let any: SocketAddr = if host.is_ipv4() { "0.0.0.0:0".parse().ok()? } else { "[::]:0".parse().ok()? };

@@ -1,6 +1,6 @@
 //! docker itself: the container engine that the CRI stands on.
 
-use super::{Verdict, View, bring_up, files, newest_write, soon};
+use super::{Verdict, View, again, bring_up, files, newest_write};
 use crate::desired::{DaemonJson, paths, runtime, units};
 use crate::reason::Reason;
 
@@ -23,8 +23,8 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
             Err(verdict) => return verdict,
         }
     }
-    // docker is restarted for its configuration only while this machine is no node yet: later that would hit pods.
-    let written = if view.is_joined() { 0 } else { newest_write(view, [paths::daemon_json()]) };
+    // docker is restarted for its configuration only while nothing of Kubernetes runs here: later that would hit pods.
+    let written = if view.may_have_pods() { 0 } else { newest_write(view, [paths::daemon_json()]) };
     if let Some(verdict) = bring_up(view, units::DOCKER, written) {
         return verdict;
     }
@@ -33,7 +33,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         Err(failure) => Verdict::Waiting {
             reason: failure.reason,
             message: failure.message.clone(),
-            until: Some(soon(view.now)),
+            until: Some(again(view, units::DOCKER)),
         },
     }
 }

@@ -46,6 +46,9 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else {
         return super::version_unknown(view);
     };
+    if let Some(verdict) = no_route(view) {
+        return verdict;
+    }
     let mut steps = Vec::new();
     for spec in &desired.host_files {
         match write(view, spec) {
@@ -54,10 +57,11 @@ pub(super) fn host(view: View<'_>) -> Verdict {
         }
     }
     if !steps.is_empty() {
-        let directories = DIRECTORIES
-            .iter()
-            .map(|&(path, mode)| Step::MakeDirectory { path: Path::new(path).to_owned(), mode });
-        steps.splice(0..0, directories);
+        let directories = DIRECTORIES.iter().map(|&(path, mode)| (Path::new(path), mode));
+        // Made before anything is in it, so that whoever changes it is noticed from the start.
+        let directories = directories.chain([(view.config.network.conf_dir.as_path(), 0o755)]);
+        let make = directories.map(|(path, mode)| Step::MakeDirectory { path: path.to_owned(), mode });
+        steps.splice(0..0, make);
     }
     // systemd looks for a unit it has not found before as soon as it is spoken of (since 246): a reload, which costs more
     // than everything else here, is needed only where it knows an older file.
@@ -72,6 +76,19 @@ pub(super) fn host(view: View<'_>) -> Verdict {
         _ => {}
     }
     Verdict::Act(steps)
+}
+
+/// Without a way to the API server the node's own address is not known: what stands in the kubelet's unit stays, and
+/// nothing is restarted for want of a cable or of DHCP.
+fn no_route(view: View<'_>) -> Option<Verdict> {
+    let server = &view.config.cluster.server;
+    let host: std::net::IpAddr = server.host().parse().ok()?;
+    let known = view.config.node.address.or(view.observed.facts.route_address).is_some();
+    (!known && !host.is_loopback()).then(|| Verdict::Waiting {
+        reason: Reason::ApiUnreachable,
+        message: format!("there is no route to `{server}`, and node.address is not set"),
+        until: Some(later(view.now)),
+    })
 }
 
 /// Whether systemd has to read its unit files again for one of `names`, and nobody is making it do so.

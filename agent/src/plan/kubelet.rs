@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Verdict, View, bring_up, network, newest_write, soon};
+use super::{Verdict, View, again, bring_up, network, newest_write};
 use crate::desired::units;
 use crate::reason::Reason;
 
@@ -26,7 +26,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         Err(why) => Verdict::Waiting {
             reason: Reason::Unhealthy,
             message: format!("kubelet: {why}"),
-            until: Some(soon(view.now)),
+            until: Some(again(view, units::KUBELET)),
         },
     }
 }

@@ -23,7 +23,7 @@ pub use phase::Phase;
 pub use step::Step;
 
 use crate::config::Config;
-use crate::desired::{Desired, paths};
+use crate::desired::{Desired, paths, units, versions};
 use crate::observe::{Attempt, Observed};
 use crate::ports::Failure;
 use crate::ports::systemd::UnitState;
@@ -121,16 +121,43 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// Whether pods may run here that a restart of docker would stop.
+    fn may_have_pods(&self) -> bool {
+        let joined = self.observed.files.get(paths::joined());
+        let kubelet = self.observed.units.get(units::KUBELET);
+        matches!(joined, Some(Ok(Some(_)) | Err(_)))
+            || kubelet.is_some_and(|state| state.as_ref().is_ok_and(UnitState::is_active))
+    }
+
     /// Whether the Node was Ready once.
     fn is_joined(&self) -> bool {
         matches!(self.observed.files.get(paths::joined()), Some(Ok(Some(_))))
     }
 }
 
-/// What must be true is not known before the kubelet has told its version.
+/// What must be true is not known before the kubelet has told its version, nor while a program is missing that a unit
+/// is to start: on a joined node no check holds that back.
 fn version_unknown(view: View<'_>) -> Verdict {
-    match &view.observed.facts.kubelet.error {
-        Some(error) => Verdict::blocked(Reason::BinaryMissing, error.clone()),
+    let facts = &view.observed.facts;
+    if let Some(error) = &facts.kubelet.error {
+        return Verdict::blocked(Reason::BinaryMissing, error.clone());
+    }
+    let missing = [
+        (
+            facts.kubelet.version.is_some_and(versions::needs_cri_dockerd) && facts.cri_dockerd.is_none(),
+            "cri-dockerd",
+        ),
+        (
+            facts.kubelet.version.is_some() && view.config.proxy.enabled && facts.proxy.path.is_none(),
+            "kube-proxy",
+        ),
+    ];
+    match missing.into_iter().find_map(|(is_missing, name)| is_missing.then_some(name)) {
+        Some(name) => Verdict::Waiting {
+            reason: Reason::BinaryMissing,
+            message: format!("{name} is not there; `kn-agent check` says where it was looked for"),
+            until: Some(later(view.now)),
+        },
         None => Verdict::waiting(Reason::Unobservable, "asking the kubelet for its version"),
     }
 }
@@ -204,7 +231,9 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
         ("masked", _) => Some(Verdict::blocked(Reason::UnitMasked, format!("`{name}` is masked"))),
         ("loaded", "active" | "reloading") => {
             let started = i64::try_from(state.active_since_usec).unwrap_or(i64::MAX);
-            (inputs_written_usec > started).then(|| {
+            // A file from the future says that the clock was set back, and would ask for a restart until it is reached.
+            let newer = inputs_written_usec > started && inputs_written_usec <= view.now.as_microsecond();
+            newer.then(|| {
                 Verdict::Act(vec![Step::RestartUnit {
                     unit: name,
                     because: "its files changed after it started".to_owned(),
@@ -233,6 +262,15 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
 /// When what nothing signals is looked at again.
 pub(crate) fn soon(now: Timestamp) -> Timestamp {
     now.saturating_add(jiff::SignedDuration::from_millis(250)).unwrap_or(now)
+}
+
+/// When the health of a unit that is not well is looked at again: soon after its start, then ever later, since nobody
+/// waits for it any more.
+pub(crate) fn again(view: View<'_>, name: &str) -> Timestamp {
+    let since = unit(view, name).map_or(0, |state| i64::try_from(state.active_since_usec).unwrap_or(0));
+    let quarter = view.now.as_microsecond().saturating_sub(since).clamp(0, 20_000_000) / 4;
+    let pause = jiff::SignedDuration::from_micros(quarter.max(250_000));
+    view.now.saturating_add(pause).unwrap_or(view.now)
 }
 
 /// When what is slow and nothing signals is looked at again.

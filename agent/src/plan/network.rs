@@ -22,7 +22,7 @@ pub(super) fn conf_pending(view: View<'_>) -> Option<Verdict> {
     }
     let written = matches!(view.observed.files.get(&cni::bridge_path(view.config)), Some(Ok(Some(_))));
     (!written).then(|| {
-        Verdict::waiting(Reason::CniMissing, "what reads the bridge configuration starts when it is written")
+        Verdict::waiting(Reason::CniPending, "what reads the bridge configuration starts when it is written")
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Verdict, View, bring_up, newest_write, soon};
+use super::{Verdict, View, again, bring_up, newest_write};
 use crate::desired::units;
 use crate::reason::Reason;
 
@@ -21,7 +21,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         Err(why) => Verdict::Waiting {
             reason: Reason::Unhealthy,
             message: format!("kube-proxy: {why}"),
-            until: Some(soon(view.now)),
+            until: Some(again(view, units::KUBE_PROXY)),
         },
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::preflight::is_ignored;
-use super::{Verdict, View, bring_up, network, newest_write, soon};
+use super::{Verdict, View, again, bring_up, network, newest_write};
 use crate::desired::units;
 use crate::reason::Reason;
 
@@ -53,6 +53,6 @@ fn shim(view: View<'_>) -> Option<Verdict> {
     (!view.observed.docker.has_cri_socket).then(|| Verdict::Waiting {
         reason: Reason::RuntimeUnresponsive,
         message: "cri-dockerd has not made its socket yet".to_owned(),
-        until: Some(soon(view.now)),
+        until: Some(again(view, units::CRI_DOCKERD)),
     })
 }

@@ -19,8 +19,11 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     let mut disabled = Vec::new();
     for &name in &desired.enabled {
         match unit(view, name) {
-            Ok(state) if matches!(state.enabled.as_str(), "enabled" | "masked") => {}
-            Ok(_) => disabled.push(name),
+            // What is static, an alias or generated can't be enabled.
+            Ok(state) if matches!(state.enabled.as_str(), "disabled" | "enabled-runtime" | "") => {
+                disabled.push(name);
+            }
+            Ok(_) => {}
             Err(verdict) => return verdict,
         }
     }

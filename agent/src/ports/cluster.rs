@@ -8,7 +8,7 @@ use futures::StreamExt;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::PostParams;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -111,36 +111,64 @@ where
     }
 }
 
+/// First pause after a watch failed, and the longest.
+const WATCH_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
 /// Watches the one object `name` for ever, sending what is seen and what is in the way.
 ///
-/// Ends when `sink` is closed. The watch is scoped by a field selector, which a node's own identity needs from 1.32 on.
+/// A watch that failed begins anew with a list: one that was resumed would say nothing until the object changes, and
+/// what was in the way would seem to stay. Ends when `sink` is closed. The watch is scoped by a field selector, which a
+/// node's own identity needs from 1.32 on.
 pub async fn watch_one<K>(client: Client, name: String, sink: mpsc::Sender<Result<Seen<K>, Failure>>)
 where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
-    let mut events = watcher(Api::<K>::all(client), config).default_backoff().boxed();
     let what = format!("{} `{name}`", K::kind(&()));
+    let mut failures = 0;
+    loop {
+        let mut seen_any = false;
+        let Err(error) = watch_until_it_fails(&client, &name, &sink, &mut seen_any).await else { return };
+        if sink.send(Err(classify_watch(&what, &error))).await.is_err() {
+            return;
+        }
+        failures = if seen_any { 0 } else { failures + 1 };
+        tokio::time::sleep(WATCH_BACKOFF.0.saturating_mul(1 << failures.min(6)).min(WATCH_BACKOFF.1)).await;
+    }
+}
+
+/// `Ok` when nobody listens any more.
+async fn watch_until_it_fails<K>(
+    client: &Client,
+    name: &str,
+    sink: &mpsc::Sender<Result<Seen<K>, Failure>>,
+    seen_any: &mut bool,
+) -> Result<(), watcher::Error>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+    let mut events = watcher(Api::<K>::all(client.clone()), config).boxed();
     let mut listed = Seen::Absent;
     while let Some(event) = events.next().await {
-        let seen = match event {
-            Ok(watcher::Event::Init) => {
+        let seen = match event? {
+            watcher::Event::Init => {
                 listed = Seen::Absent;
                 continue;
             }
-            Ok(watcher::Event::InitApply(object)) => {
+            watcher::Event::InitApply(object) => {
                 listed = Seen::Present(Box::new(object));
                 continue;
             }
-            Ok(watcher::Event::InitDone) => Ok(std::mem::take(&mut listed)),
-            Ok(watcher::Event::Apply(object)) => Ok(Seen::Present(Box::new(object))),
-            Ok(watcher::Event::Delete(_)) => Ok(Seen::Absent),
-            Err(error) => Err(classify_watch(&what, &error)),
+            watcher::Event::InitDone => std::mem::take(&mut listed),
+            watcher::Event::Apply(object) => Seen::Present(Box::new(object)),
+            watcher::Event::Delete(_) => Seen::Absent,
         };
-        if sink.send(seen).await.is_err() {
-            return;
+        *seen_any = true;
+        if sink.send(Ok(seen)).await.is_err() {
+            break;
         }
     }
+    Ok(())
 }
 
 fn classify_watch(what: &str, error: &watcher::Error) -> Failure {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -118,10 +118,14 @@ impl Root {
         if real.is_dir() {
             return Ok(());
         }
-        let created = fs::DirBuilder::new().recursive(true).mode(mode).create(&real);
-        created
-            .and_then(|()| real.parent().map_or(Ok(()), sync_dir))
-            .map_err(|error| failure(path, "make", &error))
+        let missing: Vec<&Path> = real.ancestors().take_while(|directory| !directory.is_dir()).collect();
+        let make = |directory: &Path| {
+            fs::DirBuilder::new().mode(mode).create(directory)?;
+            // The umask may have taken bits away; those that were asked for are meant.
+            fs::set_permissions(directory, fs::Permissions::from_mode(mode))?;
+            directory.parent().map_or(Ok(()), sync_dir)
+        };
+        missing.into_iter().rev().try_for_each(make).map_err(|error| failure(path, "make", &error))
     }
 
     /// Puts `content` at `path` so that after a crash there is the old file or the new one, whole and durable.

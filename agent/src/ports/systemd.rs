@@ -106,7 +106,7 @@ fn trouble(what: &str, error: &zbus::Error) -> Failure {
 }
 
 impl Systemd {
-    /// Connects to the bus at `address`, or to the system bus, and subscribes to systemd's signals.
+    /// Connects to the bus at `address`, or to the system bus.
     ///
     /// # Errors
     /// No bus, or no systemd on it.

@@ -30,7 +30,7 @@ impl Reconciler {
         let real: Vec<&Path> = real.iter().map(std::path::PathBuf::as_path).collect();
         match Changes::of(&real) {
             Ok(changes) => {
-                let watch = self.background.spawn(wake_on(changes, self.wake.clone(), what));
+                let watch = self.background.spawn(wake_on(changes, self.wake.clone(), what, name.to_owned()));
                 self.watches.insert(name.to_owned(), watch);
             }
             Err(error) => tracing::warn!(%error, "changed {name} are noticed only with the next pass"),
@@ -38,6 +38,13 @@ impl Reconciler {
     }
 }
 
-async fn wake_on(mut changes: Changes, wake: mpsc::Sender<Wake>, what: fn() -> Wake) {
-    while changes.next().await.is_ok() && wake.send(what()).await.is_ok() {}
+async fn wake_on(mut changes: Changes, wake: mpsc::Sender<Wake>, what: fn() -> Wake, name: String) {
+    loop {
+        if let Err(error) = changes.next().await {
+            return tracing::warn!(%error, "changed {name} are noticed only with the next pass");
+        }
+        if wake.send(what()).await.is_err() {
+            return;
+        }
+    }
 }

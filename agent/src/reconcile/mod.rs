@@ -1,5 +1,6 @@
 //! One pass, and the loop around it.
 
+mod attempts;
 mod files;
 mod lock;
 mod programs;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::mpsc;
@@ -29,9 +30,6 @@ pub use lock::{daemon_runs, take_lock};
 use units::Units;
 
 use crate::status::{Document, Done, Story, Subject, notify};
-
-/// First pause after a failed step, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// A step's outcome, its begin and its end.
 type Timed = (Outcome, Timestamp, Timestamp);
@@ -69,6 +67,7 @@ pub struct Reconciler {
     watched: Watched,
     watches: BTreeMap<String, AbortHandle>,
     attempts: BTreeMap<String, Attempt>,
+    done_at: BTreeMap<String, Timestamp>,
     busy: BTreeMap<Phase, Vec<String>>,
     work: JoinSet<(Phase, Vec<Timed>)>,
     background: JoinSet<()>,
@@ -116,6 +115,7 @@ impl Reconciler {
             watched: Watched::default(),
             watches: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            done_at: BTreeMap::new(),
             busy: BTreeMap::new(),
             work: JoinSet::new(),
             background: JoinSet::new(),
@@ -135,16 +135,6 @@ impl Reconciler {
         (!config.kubelet.extra_args.is_empty(), !config.proxy.component.extra_args.is_empty())
     }
 
-    /// Everything waits for the kubelet's version: it is asked first, and alone.
-    fn ask_kubelet(&mut self) {
-        let (kubelet, wake, flags) = (self.facts.kubelet.clone(), self.wake.clone(), self.with_flags().0);
-        self.background.spawn(async move {
-            let asked = facts::ask(&kubelet, flags).await;
-            // The loop is gone when this fails, and with it the need.
-            let _ = wake.send(Wake::Kubelet(Box::new(asked))).await;
-        });
-    }
-
     /// Runs until `stop` ends or `config_changed` does. Each arm of the `select!` is cancel-safe: channels, a join set,
     /// a timer and two futures that are polled on.
     pub async fn run(
@@ -155,6 +145,8 @@ impl Reconciler {
         tokio::pin!(stop, config_changed);
         let watchdog = notify::watchdog_interval().unwrap_or(Duration::from_hours(1));
         loop {
+            // Tasks that have ended keep their place until they are asked for.
+            while self.background.try_join_next().is_some() {}
             let plan = self.pass().await;
             notify::alive();
             let pause = plan.requeue().map_or(watchdog, until).min(watchdog);
@@ -200,7 +192,11 @@ impl Reconciler {
         }
         let (kubelet, proxy) =
             (as_asked(&fresh.kubelet, &self.facts.kubelet), as_asked(&fresh.proxy, &self.facts.proxy));
-        self.facts = Facts { kubelet, proxy, ..fresh };
+        // A route that is gone for a moment takes no address out of a running kubelet's unit.
+        let route_address = fresh.route_address.or(self.facts.route_address);
+        let docker = self.docker.as_ref().and_then(|info| info.as_ref().ok());
+        let docker_cgroup_driver = docker.map(|info| info.cgroup_driver.clone());
+        self.facts = Facts { kubelet, proxy, docker_cgroup_driver, route_address, ..fresh };
         if other_kubelet {
             self.ask_kubelet();
         }
@@ -266,12 +262,12 @@ impl Reconciler {
     fn finish(&mut self, phase: Phase, outcomes: Vec<Timed>) {
         self.busy.remove(&phase);
         for (outcome, from, to) in outcomes {
+            self.units.touched_by(&outcome.step);
             match &outcome.result {
                 Ok(()) => {
                     tracing::info!(phase = phase.as_str(), step = outcome.key, "done");
-                    self.attempts.remove(&outcome.key);
+                    self.succeeded(&outcome.key);
                     self.remember(&outcome.step);
-                    self.units.touched_by(&outcome.step);
                 }
                 Err(failure) => {
                     tracing::warn!(
@@ -305,16 +301,6 @@ impl Reconciler {
             }
             _ => {}
         }
-    }
-
-    fn failed(&mut self, key: &str, failure: Option<Failure>) {
-        let Some(failure) = failure else { return };
-        let count = self.attempts.get(key).map_or(0, |a| a.count);
-        let pause = BACKOFF.0.saturating_mul(1 << count.min(6)).min(BACKOFF.1);
-        let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::from_secs(30));
-        let now = Timestamp::now();
-        let retry_at = now.saturating_add(pause).unwrap_or(now);
-        self.attempts.insert(key.to_owned(), Attempt { failure, count: count + 1, retry_at });
     }
 
     /// Writes the document when it says something new.

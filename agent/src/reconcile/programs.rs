@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::{Reconciler, Wake};
-use crate::desired::units;
+use crate::desired::{Program, units};
 use crate::observe::{Observed, facts, runtime};
 use crate::plan::Plan;
 
 /// The pause before docker is asked again that did not answer: as long as it is, `status` says so.
 const AGAIN: Duration = Duration::from_millis(250);
+
+/// The pause before a program is executed again that failed: each time costs up to 30 s.
+const EXECUTE_AGAIN: Duration = Duration::from_secs(10);
+
+/// The name under which the kubelet is asked.
+const KUBELET: &str = "kubelet";
 
 /// The name under which kube-proxy is asked.
 pub(super) const KUBE_PROXY: &str = "kube-proxy";
@@ -23,12 +31,16 @@ impl Reconciler {
             None => self.forget_docker(),
         }
         if plan.is_ready() && !self.watches.contains_key(KUBE_PROXY) {
-            let (proxy, wake, flags) = (self.facts.proxy.clone(), self.wake.clone(), self.with_flags().1);
-            let ask = async move {
-                let _ = wake.send(Wake::Proxy(Box::new(facts::ask(&proxy, flags).await))).await;
-            };
+            let ask = ask(self.facts.proxy.clone(), self.with_flags().1, self.wake.clone(), Wake::Proxy);
             self.watches.insert(KUBE_PROXY.to_owned(), self.background.spawn(ask));
         }
+    }
+
+    /// Everything waits for the kubelet's version: it is asked before all other programs.
+    pub(super) fn ask_kubelet(&mut self) {
+        self.drop_watches(KUBELET);
+        let ask = ask(self.facts.kubelet.clone(), self.with_flags().0, self.wake.clone(), Wake::Kubelet);
+        self.watches.insert(KUBELET.to_owned(), self.background.spawn(ask));
     }
 
     fn follow_docker(&mut self, since: u64) {
@@ -54,5 +66,17 @@ impl Reconciler {
     fn forget_docker(&mut self) {
         self.drop_watches("docker ");
         self.docker = None;
+    }
+}
+
+/// Asks a program for its version until it has told it.
+async fn ask(program: Program, flags: bool, wake: mpsc::Sender<Wake>, told: fn(Box<Program>) -> Wake) {
+    loop {
+        let asked = facts::ask(&program, flags).await;
+        let failed = asked.error.is_some();
+        if wake.send(told(Box::new(asked))).await.is_err() || !failed {
+            return;
+        }
+        tokio::time::sleep(EXECUTE_AGAIN).await;
     }
 }

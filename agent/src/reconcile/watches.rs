@@ -18,13 +18,8 @@ impl Reconciler {
         let config = self.hands.config.clone();
         if satisfied(Phase::Identity) {
             // The key's hash is in the watch's name, so that a rotated certificate gets a connection of its own.
-            let hash = observed
-                .client_certificate
-                .as_ref()
-                .ok()
-                .and_then(Option::as_ref)
-                .map_or(0, |c| c.not_before);
-            let name = format!("node {hash}");
+            let certificate = observed.client_certificate.as_ref().ok().and_then(Option::as_ref);
+            let name = format!("node {}", certificate.map_or("", |c| c.public_key_hash.as_str()));
             if !self.watches.contains_key(&name) {
                 self.drop_watches("node ");
                 self.watch_node(name);

@@ -42,7 +42,7 @@ pub struct Document {
     pub ready: bool,
     /// The phases, in reading order.
     pub phases: Vec<PhaseStatus>,
-    /// What was done since the start, up to the first Ready.
+    /// What was done since the start, up to the first Ready and what was left for after it.
     pub timeline: Vec<Done>,
 }
 
@@ -139,7 +139,8 @@ fn first_line(text: &str) -> &str {
 pub struct Story {
     since: BTreeMap<Phase, (State, Option<Reason>, Timestamp)>,
     ready_at: Option<Timestamp>,
-    /// What was done up to the first Ready.
+    complete: bool,
+    /// What was done up to the first Ready, and what was left for after it.
     pub timeline: Vec<Done>,
 }
 
@@ -163,6 +164,7 @@ impl Story {
         if ready && self.ready_at.is_none() {
             self.ready_at = Some(now);
         }
+        self.complete |= ready && plan.verdicts.get(&Phase::Upkeep).is_some_and(Verdict::is_satisfied);
         Document {
             schema: SCHEMA.to_owned(),
             node: subject.node.clone(),
@@ -176,9 +178,11 @@ impl Story {
         }
     }
 
-    /// Notes what was done; after the first Ready the timeline is closed.
+    /// Notes what was done, up to the first Ready and what was left for after it. Of a step that was tried again the last
+    /// time counts: a node that never gets there does not fill its memory.
     pub fn note(&mut self, done: Done) {
-        if self.ready_at.is_none() {
+        if !self.complete {
+            self.timeline.retain(|before| before.what != done.what);
             self.timeline.push(done);
         }
     }

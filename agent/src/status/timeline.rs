@@ -11,7 +11,7 @@ use super::{Document, Done};
 /// Version of the document's shape; a field is only ever added within one.
 pub const SCHEMA: &str = "kn-agent.io/timeline/v1";
 
-/// What was done when, up to the first Ready after the daemon's start.
+/// What was done when, up to the first Ready after the daemon's start and what was left for after it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeline {

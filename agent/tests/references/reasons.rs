@@ -6,7 +6,8 @@ use crate::table::table;
 
 const HEAD: &str = "Why a phase waits or is blocked. `kn-agent status` shows the code with what was found and what helps; `status -o json`
 has them in `phases[].reason`, `phases[].message` and `phases[].hint`. Scripts may rely on the codes. Where an operator
-must act, the phase is `blocked` and the exit code of `status` is 4; otherwise it is `waiting`, and the code 3.
+must act, the phase is `blocked`, otherwise `waiting`. The exit code of `status` is 0 while the node is Ready, whatever
+else is told; else 4 where a phase is blocked, and 3 otherwise.
 
 ";
 

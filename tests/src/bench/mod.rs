@@ -21,7 +21,7 @@ mod watch;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     Artefacts, ControlPlane, Minor, Node,
@@ -31,6 +31,9 @@ use crate::{
 };
 use arms::Bench;
 pub use figures::Series;
+
+/// What median T over median F must not exceed.
+const RATIO_LIMIT: f64 = 1.15;
 
 /// Seconds of looking at an idle daemon on every version after the first.
 const IDLE_AGAIN: u64 = 60;
@@ -156,6 +159,10 @@ pub fn run(versions: &[Minor], rounds: Rounds, path: &Path) -> Result<()> {
         let idle = if results.is_empty() { rounds.idle } else { rounds.idle.min(IDLE_AGAIN) };
         results.push(measure(&Artefacts::ensure(minor)?, "bench", Rounds { kubeadm, idle, ..rounds })?);
         report::write(&results, path)?;
+    }
+    for result in &results {
+        let (to_floor, _) = result.ratios();
+        ensure!(to_floor <= RATIO_LIMIT, "{}: T/F is {to_floor:.3}, at most {RATIO_LIMIT}", result.version);
     }
     say(format_args!("written: {}", path.display()));
     Ok(())

@@ -4,11 +4,8 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::{Results, Series};
+use super::{RATIO_LIMIT, Results, Series};
 use crate::process::run;
-
-/// What median T over median F must not exceed.
-pub(crate) const RATIO_LIMIT: f64 = 1.15;
 
 pub(super) fn write(results: &[Results], path: &Path) -> Result<()> {
     let mut text = format!(

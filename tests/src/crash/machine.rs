@@ -108,7 +108,15 @@ impl Machine {
     pub(super) fn steps_of_a_join(&self, docker_runs: bool) -> Result<Vec<String>> {
         self.prepare(docker_runs)?;
         self.node.sh(START, &[])?;
-        let status = self.wait_ready(None)?;
+        self.wait_ready(None)?;
+        let status = wait_until("what was left for after Ready", READY_LIMIT, || {
+            let status: Value =
+                serde_json::from_str(&self.document().unwrap_or_default()).unwrap_or_default();
+            let phases = status["phases"].as_array().into_iter().flatten();
+            let done =
+                phases.filter(|phase| phase["phase"] == "upkeep" && phase["state"] == "satisfied").count();
+            Ok((done == 1).then_some(status))
+        })?;
         for Trace { what, found, .. } in traces::of(&self.node)? {
             ensure!(!found.is_empty(), "nothing found of {what}: that it is gone later would prove nothing");
         }

@@ -2,6 +2,7 @@
 //! and never panics.
 
 mod arbitrary;
+mod fixture;
 mod messages;
 mod properties;
 mod seeded;
@@ -14,7 +15,8 @@ use std::sync::Mutex;
 use proptest::strategy::{Strategy, ValueTree};
 
 use super::{Phase, Plan, Step, Verdict, plan};
-use crate::desired::paths;
+use crate::desired::{paths, units};
+use crate::ports::root::FileOnDisk;
 use properties::PASSES;
 use world::World;
 
@@ -141,9 +143,12 @@ fn the_shim_of_docker_waits_for_the_bridge_configuration() {
 
 #[test]
 fn a_certificate_for_another_key_or_name_or_from_another_ca_is_not_installed() {
-    for wrong in
-        [world::Issued::OtherKey, world::Issued::OtherName, world::Issued::OtherCa, world::Issued::Garbage]
-    {
+    for wrong in [
+        fixture::Issued::OtherKey,
+        fixture::Issued::OtherName,
+        fixture::Issued::OtherCa,
+        fixture::Issued::Garbage,
+    ] {
         let mut world = World::fresh();
         world.issue_as(wrong);
         let last = settle(&mut world);
@@ -153,6 +158,54 @@ fn a_certificate_for_another_key_or_name_or_from_another_ca_is_not_installed() {
         assert_eq!(*reason, crate::reason::Reason::CertificateRejected, "{wrong:?}");
     }
     let mut world = World::fresh();
-    world.issue_as(world::Issued::Right);
+    world.issue_as(fixture::Issued::Right);
     assert!(settle(&mut world).is_ready());
+}
+
+#[test]
+fn a_file_from_the_future_restarts_nothing() {
+    let mut world = World::fresh();
+    settle(&mut world);
+    let restarts = |world: &World| world.plan().steps().any(|step| matches!(step, Step::RestartUnit { .. }));
+    let written = |world: &mut World, offset_usec: i64| {
+        let at = world.tick() + offset_usec;
+        if let Some(Ok(Some(file))) = world.observed.files.get_mut(paths::kubelet_config()) {
+            file.mtime_usec = at;
+        }
+        world.tick();
+    };
+    written(&mut world, 3_600_000_000);
+    assert!(!restarts(&world));
+    // The control: a file that was written after the unit's start restarts it.
+    written(&mut world, 0);
+    assert!(restarts(&world));
+}
+
+#[test]
+fn docker_is_not_restarted_for_its_configuration_under_a_kubelet_that_runs() {
+    let mut world = World::fresh();
+    settle(&mut world);
+    world.forget(paths::joined());
+    let at = world.tick();
+    let json = FileOnDisk { content: b"{}".to_vec(), mode: 0o644, mtime_usec: at };
+    world.observed.files.insert(paths::daemon_json().to_owned(), Ok(Some(json)));
+    world.tick();
+    let engine = |world: &World| world.plan().verdicts[&Phase::Engine].clone();
+    assert!(engine(&world).is_satisfied(), "{:?}", engine(&world));
+    // The control: while no kubelet runs it is.
+    "inactive".clone_into(&mut world.unit(units::KUBELET).unwrap().active);
+    let because = "its files changed after it started".to_owned();
+    assert_eq!(engine(&world), Verdict::Act(vec![Step::RestartUnit { unit: units::DOCKER, because }]));
+}
+
+#[test]
+fn without_a_route_the_kubelets_unit_stays_as_it_is() {
+    let mut world = World::fresh();
+    settle(&mut world);
+    world.observed.facts.route_address = None;
+    let host = world.plan().verdicts[&Phase::Host].clone();
+    let Verdict::Waiting { reason, message, .. } = &host else { panic!("{host:?}") };
+    assert_eq!(*reason, crate::reason::Reason::ApiUnreachable);
+    assert!(message.contains("no route to `https://10.0.0.1:6443`"), "{message}");
+    assert!(world.plan().steps().next().is_none());
 }

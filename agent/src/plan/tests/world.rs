@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -10,8 +9,8 @@ use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
 };
 use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus};
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
+use super::fixture::{FIXTURE, Issued, pem_for};
 use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, Sources, load};
 use crate::desired::certificates::Purpose;
@@ -20,62 +19,10 @@ use crate::observe::certificates::{self, PendingKey};
 use crate::observe::runtime::{self, Docker};
 use crate::observe::{Attempt, Fact, Observed, Watched};
 use crate::plan::View;
+use crate::ports::Failure;
 use crate::ports::cluster::Seen;
 use crate::ports::root::FileOnDisk;
 use crate::ports::systemd::UnitState;
-use crate::ports::{Failure, keys};
-
-/// How the signer of the model behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Issued {
-    Right,
-    OtherKey,
-    OtherName,
-    OtherCa,
-    Garbage,
-}
-
-struct Fixture {
-    ca: String,
-    key_hash: String,
-    certificates: BTreeMap<&'static str, String>,
-}
-
-static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
-    let authority = |name: &str| {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        (params.self_signed(&key).unwrap().pem(), Issuer::new(params, key))
-    };
-    let (ca, issuer) = authority("kubernetes");
-    let (_, other) = authority("kubernetes");
-    let (key, other_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let leaf = |name: &str, group: Option<&str>, key: &KeyPair, issuer: &Issuer<'_, KeyPair>| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        if let Some(group) = group {
-            params.distinguished_name.push(DnType::OrganizationName, group);
-        }
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.signed_by(key, issuer).unwrap().pem()
-    };
-    let nodes = Some("system:nodes");
-    Fixture {
-        ca,
-        key_hash: keys::public_key_hash(&key.serialize_pem().into()).unwrap(),
-        certificates: [
-            ("right", leaf("system:node:n1", nodes, &key, &issuer)),
-            ("proxy", leaf("system:kube-proxy", None, &key, &issuer)),
-            ("other key", leaf("system:node:n1", nodes, &other_key, &issuer)),
-            ("other name", leaf("system:node:n2", nodes, &key, &issuer)),
-            ("other ca", leaf("system:node:n1", nodes, &key, &other)),
-        ]
-        .into(),
-    }
-});
 
 /// Everything the planner sees, and what the model remembers beside it.
 #[derive(Debug, Clone)]
@@ -117,6 +64,7 @@ impl World {
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
             resolv_conf: "/etc/resolv.conf".into(),
             route_address: Some("10.0.0.2".parse().unwrap()),
+            docker_cgroup_driver: None,
             cni_bin_dir: Some("/opt/cni/bin".into()),
         };
         let unit = |name: &&'static str| {
@@ -388,18 +336,4 @@ impl World {
 pub(super) fn docker_with(cgroup_driver: &str) -> Docker {
     let info = runtime::Info { version: "26.1.5".to_owned(), cgroup_driver: cgroup_driver.to_owned() };
     Docker { answers: Ok(()), info: Ok(info), ..runtime::inactive() }
-}
-
-fn pem_for(request: &str, issued: Issued) -> String {
-    let name = match issued {
-        _ if request.starts_with("kn-proxy-") => "proxy",
-        Issued::Right => "right",
-        Issued::OtherKey => "other key",
-        Issued::OtherName => "other name",
-        Issued::OtherCa => "other ca",
-        Issued::Garbage => {
-            return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned();
-        }
-    };
-    FIXTURE.certificates[name].clone()
 }

@@ -8,8 +8,22 @@ use crate::names::Token;
 const REDACTED: &str = "[redacted]";
 
 /// What names of secrets have in common, in lower case.
-const NAMES: [&str; 8] =
-    ["token", "password", "passwd", "secret", "key-data", "keydata", "credential", "authorization"];
+const NAMES: [&str; 14] = [
+    "token",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "key-data",
+    "keydata",
+    "apikey",
+    "api-key",
+    "access-key",
+    "accesskey",
+    "private-key",
+    "credential",
+    "authorization",
+];
 
 /// Hides secrets, line by line in the order of a file.
 #[derive(Debug, Default)]
@@ -49,7 +63,8 @@ fn value_behind(rest: &str) -> Option<usize> {
     let behind = rest[name_end..].trim_start_matches(['"', '\'', ' ', '\t']);
     let value = behind.strip_prefix([':', '='])?.trim_start_matches([' ', '\t']);
     let bare = value.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    let harmless = matches!(bare, "" | "true" | "false" | "null") || bare.bytes().all(|b| b.is_ascii_digit());
+    let harmless = matches!(bare, "" | "true" | "false" | "null")
+        || (bare.len() < 5 && bare.bytes().all(|b| b.is_ascii_digit()));
     // `tokenFile: /path` names where a secret is.
     (!harmless && !name.ends_with("file") && !name.ends_with("path")).then(|| rest.len() - value.len())
 }

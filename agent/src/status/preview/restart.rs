@@ -46,8 +46,8 @@ pub(super) fn restarts(observed: &Observed, plan: &Plan) -> Vec<Restart> {
 
 /// docker is not restarted for its configuration on a machine that is a node: that would hit pods.
 pub(super) fn is_left_running(observed: &Observed, unit: &str) -> bool {
-    let joined = matches!(observed.files.get(paths::joined()), Some(Ok(Some(_))));
-    unit == units::DOCKER && joined && runs(observed, unit)
+    let joined = matches!(observed.files.get(paths::joined()), Some(Ok(Some(_)) | Err(_)));
+    unit == units::DOCKER && (joined || runs(observed, units::KUBELET)) && runs(observed, unit)
 }
 
 fn changed_inputs(plan: &Plan, unit: &str) -> Vec<String> {

@@ -49,6 +49,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,
+            docker_cgroup_driver: None,
             cni_bin_dir: None,
         },
         configured_ca: Ok(Vec::new()),
@@ -173,9 +174,11 @@ fn docker_stops_pods_unless_it_runs_with_live_restore() {
 }
 
 #[test]
-fn docker_is_left_running_on_a_node() {
+fn docker_is_left_running_on_a_node_and_under_a_kubelet_that_runs() {
     let mut observed = running(&[(paths::daemon_json(), file("{}\n", 0o644))]);
     let steps = || vec![daemon_json(&json!({"log-driver": "journald"}))];
+    assert_eq!(told(&observed, Phase::Runtime, steps()).restarts, [], "the kubelet runs");
+    observed.units.insert(units::KUBELET, Ok(UnitState::default()));
     let before = told(&observed, Phase::Runtime, steps());
     assert!(
         before.restarts[0].stops_pods

@@ -1,6 +1,7 @@
 //! `run`: the daemon.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,7 @@ pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
-        let directories = [Path::new("/etc/kn-agent"), Path::new("/etc/kn-agent/config.d")];
-        let mut changes = Changes::of(&directories)?;
+        let mut changes = changes(sources)?;
         let mut reconciler = Reconciler::new(Arc::new(config.clone()), root.clone(), None, started_at).await;
         let stop = async {
             tokio::select! { _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
@@ -40,6 +40,16 @@ pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
             }
         }
     }
+}
+
+/// Changes of what the configuration is read from: directories themselves, and those that hold its files.
+fn changes(sources: &Sources) -> std::io::Result<Changes> {
+    let holder = |path: PathBuf| match path.parent() {
+        Some(parent) if !path.is_dir() => parent.to_owned(),
+        _ => path,
+    };
+    let directories: BTreeSet<PathBuf> = sources.watched().into_iter().map(holder).collect();
+    Changes::of(&directories.iter().map(PathBuf::as_path).collect::<Vec<_>>())
 }
 
 /// Ends when the configuration on disk is valid and another one. A broken one is told, and the one in use stays.
