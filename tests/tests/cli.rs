@@ -21,14 +21,42 @@ const CHANGES: &str =
 #[test]
 fn plan_says_what_then_happens_and_the_documents_have_their_schemas() -> Result<()> {
     let scenario = Scenario::start("cli", Minor::V1_36)?;
-    scenario.configure(&scenario.fresh_config()?)?;
-    scenario.wait_ready(JOIN)?;
+    the_printed_line_joins(&scenario)?;
     let settled = || Ok(plan(&scenario)?.starts_with("nothing to do\n").then_some(()));
     wait_until("a plan with nothing to do", JOIN, settled).with_context(|| scenario.describe())?;
 
     documents_have_their_schemas(&scenario)?;
     the_way_to_ready_is_drawn(&scenario)?;
-    a_plan_is_a_diff_and_its_consequence(&scenario)
+    a_plan_is_a_diff_and_its_consequence(&scenario)?;
+    status_works_without_the_daemon(&scenario)
+}
+
+/// Pasted into root's shell, as a person does.
+fn the_printed_line_joins(scenario: &Scenario) -> Result<()> {
+    scenario.configure_lab()?;
+    let line = scenario.agent(&["token", "create", "--print", "shell"])?;
+    let told = scenario.node.sh(&line, &[]).with_context(|| scenario.describe())?;
+    ensure!(told.contains("worker-1 · Ready"), "{told}");
+    let mode = scenario.node.exec(&["stat", "-c", "%a", "/etc/kn-agent/config.yaml"])?;
+    ensure!(mode.trim() == "600", "the configuration has mode {mode}");
+    scenario.wait_ready(JOIN).map(drop)
+}
+
+/// It looks itself, says so, and says how old is what the daemon said.
+fn status_works_without_the_daemon(scenario: &Scenario) -> Result<()> {
+    let node = &scenario.node;
+    scenario.wait_ready(JOIN)?;
+    node.exec(&["systemctl", "stop", "kn-agent.path", "kn-agent.service", "kube-proxy.service"])?;
+    let status = node.try_exec(&["kn-agent", "status"])?;
+    ensure!(status.status.code() == Some(5), "{status:?}");
+    ensure!(status.stderr.contains("the daemon is not running; it last said"), "{}", status.stderr);
+    ensure!(status.stderr.contains("s ago: Ready"), "{}", status.stderr);
+    // What the daemon said is old: kube-proxy has stopped since.
+    ensure!(status.stdout.contains("start kube-proxy.service"), "{}", status.stdout);
+    let waited = node.try_exec(&["kn-agent", "status", "--wait", "--timeout", "1s"])?;
+    ensure!(waited.status.code() == Some(5), "{waited:?}");
+    node.exec(&["systemctl", "start", "kn-agent.path", "kn-agent.service"])?;
+    scenario.wait_ready(JOIN).map(drop)
 }
 
 fn plan(scenario: &Scenario) -> Result<String> {

@@ -96,13 +96,18 @@ impl Scenario {
 
     /// Puts the configuration in place, the lab's and the network's drop-in first; that starts the daemon.
     pub(crate) fn configure(&self, config: &str) -> Result<()> {
+        self.configure_lab()?;
+        self.node.put("/etc/kn-agent/config.yaml", config, 0o600)
+    }
+
+    /// Puts in place what differs from a usual machine.
+    pub(crate) fn configure_lab(&self) -> Result<()> {
         self.node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
         self.node.put(
             "/etc/kn-agent/config.d/50-lab.yaml",
             lab::config_fragment(self.control_plane.minor()),
             0o644,
-        )?;
-        self.node.put("/etc/kn-agent/config.yaml", config, 0o600)
+        )
     }
 
     /// Has machine and cluster forget that they met: the next configuration is a join of its own.
