@@ -8,7 +8,8 @@ use futures::StreamExt;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::PostParams;
-use kube::runtime::watcher;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, watcher};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -111,9 +112,6 @@ where
     }
 }
 
-/// First pause after a watch failed, and the longest.
-const WATCH_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-
 /// Watches the one object `name` for ever, sending what is seen and what is in the way.
 ///
 /// A watch that failed begins anew with a list: one that was resumed would say nothing until the object changes, and
@@ -124,24 +122,24 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let what = format!("{} `{name}`", K::kind(&()));
-    let mut failures = 0;
+    // 0.8 s to 30 s, with jitter: a fleet that lost its API server does not come back in one second.
+    let mut backoff = DefaultBackoff::default();
     loop {
-        let mut seen_any = false;
-        let Err(error) = watch_until_it_fails(&client, &name, &sink, &mut seen_any).await else { return };
+        let Err(error) = watch_until_it_fails(&client, &name, &sink, &mut backoff).await else { return };
         if sink.send(Err(classify_watch(&what, &error))).await.is_err() {
             return;
         }
-        failures = if seen_any { 0 } else { failures + 1 };
-        tokio::time::sleep(WATCH_BACKOFF.0.saturating_mul(1 << failures.min(6)).min(WATCH_BACKOFF.1)).await;
+        let Some(pause) = backoff.next() else { return };
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// `Ok` when nobody listens any more.
+/// `Ok` when nobody listens any more. What was seen begins the backoff anew.
 async fn watch_until_it_fails<K>(
     client: &Client,
     name: &str,
     sink: &mpsc::Sender<Result<Seen<K>, Failure>>,
-    seen_any: &mut bool,
+    backoff: &mut DefaultBackoff,
 ) -> Result<(), watcher::Error>
 where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -163,7 +161,7 @@ where
             watcher::Event::Apply(object) => Seen::Present(Box::new(object)),
             watcher::Event::Delete(_) => Seen::Absent,
         };
-        *seen_any = true;
+        backoff.reset();
         if sink.send(Ok(seen)).await.is_err() {
             break;
         }

@@ -234,7 +234,14 @@ impl Reconciler {
                 self.start(phase, steps.clone());
             }
         }
+        let first = self.published.is_none();
         self.publish(&plan, now);
+        if first {
+            notify::ready();
+            // Not before: on two processors both would be in the way of the first pass, which starts the engine.
+            self.ask_kubelet();
+            tokio::task::spawn_blocking(keys::warm_up);
+        }
         plan
     }
 
@@ -306,7 +313,6 @@ impl Reconciler {
     /// Writes the document when it says something new.
     fn publish(&mut self, plan: &Plan, now: Timestamp) {
         let document = self.story.tell(&self.subject, plan, now);
-        let first = self.published.is_none();
         let same = self.published.as_ref().is_some_and(|before| {
             Document { published_at: before.published_at, ..document.clone() } == *before
         });
@@ -318,12 +324,6 @@ impl Reconciler {
             tracing::error!("{}", failure.message);
         }
         notify::status(&document.headline());
-        if first {
-            notify::ready();
-            // Not before: on two processors both would be in the way of the first pass, which starts the engine.
-            self.ask_kubelet();
-            tokio::task::spawn_blocking(keys::warm_up);
-        }
         let news = self.published.as_ref().map(Document::headline) != Some(document.headline());
         if news {
             tracing::info!(node = self.subject.node, "{}", document.headline());

@@ -1,15 +1,19 @@
 //! What is watched at the API server: exactly what the phases wait for.
 
+use std::fmt::Debug;
+
 use jiff::Timestamp;
+use kube::Client;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{Reconciler, Wake};
 use crate::apply;
 use crate::desired;
 use crate::desired::certificates::{CertificateSpec, Purpose};
-use crate::observe::Observed;
+use crate::observe::{Fact, Observed};
 use crate::plan::{Phase, Plan, Verdict};
-use crate::ports::cluster;
+use crate::ports::cluster::{self, Seen};
 
 impl Reconciler {
     /// Watches exactly what the phases wait for.
@@ -55,21 +59,7 @@ impl Reconciler {
 
     fn watch_node(&mut self, name: String) {
         let (hands, wake, node) = (self.hands.clone(), self.wake.clone(), self.subject.node.clone());
-        let task = async move {
-            let (sink, mut seen) = mpsc::channel(1);
-            let client = match apply::node_client(&hands) {
-                Ok(client) => client,
-                Err(failure) => return drop(wake.send(Wake::Node(Err(failure))).await),
-            };
-            let forward = async {
-                while let Some(seen) = seen.recv().await {
-                    if wake.send(Wake::Node(seen)).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            futures::join!(cluster::watch_one(client, node, sink), forward);
-        };
+        let task = async move { forward(apply::node_client(&hands), node, wake, Wake::Node).await };
         self.watches.insert(name, self.background.spawn(task));
     }
 
@@ -87,20 +77,33 @@ impl Reconciler {
         }
         let (hands, wake, purpose) = (self.hands.clone(), self.wake.clone(), spec.purpose);
         let task = async move {
-            let (sink, mut seen) = mpsc::channel(1);
-            let client = match apply::request_client(&hands, purpose) {
-                Ok(client) => client,
-                Err(failure) => return drop(wake.send(Wake::Request(request, Err(failure))).await),
-            };
-            let forward = async {
-                while let Some(seen) = seen.recv().await {
-                    if wake.send(Wake::Request(request.clone(), seen)).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            futures::join!(cluster::watch_one(client, request.clone(), sink), forward);
+            let client = apply::request_client(&hands, purpose);
+            forward(client, request.clone(), wake, |seen| Wake::Request(request.clone(), seen)).await;
         };
         self.watches.insert(name, self.background.spawn(task));
     }
+}
+
+/// Watches one object and wakes the loop with what is seen of it, or with why there is no client to see it.
+async fn forward<K>(
+    client: Fact<Client>,
+    name: String,
+    wake: mpsc::Sender<Wake>,
+    told: impl Fn(Fact<Seen<K>>) -> Wake,
+) where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let (sink, mut seen) = mpsc::channel(1);
+    let client = match client {
+        Ok(client) => client,
+        Err(failure) => return drop(wake.send(told(Err(failure))).await),
+    };
+    let forward = async {
+        while let Some(seen) = seen.recv().await {
+            if wake.send(told(seen)).await.is_err() {
+                return;
+            }
+        }
+    };
+    futures::join!(cluster::watch_one(client, name, sink), forward);
 }
