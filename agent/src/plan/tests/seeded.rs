@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::properties::{Property, converges, harmless, ordered, total};
 use super::world::{Planner, World};
-use super::{Phase, Plan, Step, Verdict, arbitrary};
+use super::{Phase, Plan, Step, Verdict, arbitrary, settle};
 use crate::desired::{paths, units};
 use crate::plan::{View, plan};
 use crate::reason::Reason;
@@ -94,10 +94,12 @@ fn remembers(view: View<'_>) -> Plan {
     })
 }
 
-/// Whether some world shows that `planner` breaks `property`. Nodes are deleted in some of them.
+/// Whether some world shows that `planner` breaks `property`.
 fn is_caught(planner: Planner, property: Property, worlds: &BoxedStrategy<World>) -> bool {
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
-    TestRunner::new(config).run(worlds, |world| property(&world.under(planner))).is_err()
+    // The same worlds in every run: what is caught once is caught always.
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    TestRunner::new_with_rng(config, rng).run(worlds, |world| property(&world.under(planner))).is_err()
 }
 
 #[test]
@@ -106,7 +108,12 @@ fn eight_wrong_planners_are_caught_each_by_its_property_and_the_right_one_by_non
         world.delete_node();
         world
     });
-    let any = prop_oneof![arbitrary::any(), deleted].boxed();
+    // Ready to the last phase: among arbitrary worlds these are rare, and some bugs show only here.
+    let ready = arbitrary::mendable().prop_map(|mut world| {
+        settle(&mut world);
+        world
+    });
+    let any = prop_oneof![arbitrary::any(), deleted, ready].boxed();
     let mendable = arbitrary::mendable().boxed();
     let bugs: [(&str, Planner, Property, &BoxedStrategy<World>); 8] = [
         ("starts too early", starts_too_early, ordered, &any),
