@@ -46,7 +46,9 @@ fn the_printed_line_joins(scenario: &Scenario) -> Result<()> {
 fn status_works_without_the_daemon(scenario: &Scenario) -> Result<()> {
     let node = &scenario.node;
     scenario.wait_ready(JOIN)?;
-    node.exec(&["systemctl", "stop", "kn-agent.path", "kn-agent.service", "kube-proxy.service"])?;
+    // The agent first: one that lives sees kube-proxy stop, and says so.
+    node.exec(&["systemctl", "stop", "kn-agent.path", "kn-agent.service"])?;
+    node.exec(&["systemctl", "stop", "kube-proxy.service"])?;
     let status = node.try_exec(&["kn-agent", "status"])?;
     ensure!(status.status.code() == Some(5), "{status:?}");
     ensure!(status.stderr.contains("the daemon is not running; it last said"), "{}", status.stderr);
