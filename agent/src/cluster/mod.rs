@@ -9,6 +9,9 @@ pub mod policy;
 pub mod print;
 pub mod token;
 
+use crate::names::NodeName;
+use crate::ports::keys::sha256;
+
 pub use crate::desired::certificates::BOOTSTRAPPER_BINDING;
 
 /// Who we are to server-side apply.
@@ -16,6 +19,14 @@ pub const FIELD_MANAGER: &str = "kn-agent";
 
 /// The group every token of ours carries. It may ask for certificates; nothing approves them by itself.
 pub const TOKEN_GROUP: &str = "system:bootstrappers:kn-agent";
+
+/// What the group of a token that is bound to a node begins with; the node's [`node_group`] is the whole of it.
+pub const NODE_GROUP_PREFIX: &str = "system:bootstrappers:kn-agent:node:";
+
+/// The namespace of the approver: its service account, its Deployment, and the Leases that say which key a token was
+/// used for. A namespace of its own, because a right to write Leases in kube-system would be one to every component's
+/// leadership.
+pub const NAMESPACE: &str = "kn-agent";
 
 /// The group of tokens whose first certificate is approved unseen, where the cluster was set up so.
 pub const AUTO_APPROVE_GROUP: &str = "system:bootstrappers:kn-agent:auto-approve";
@@ -31,3 +42,10 @@ pub const SELFNODECLIENT_ROLE: &str = "system:certificates.k8s.io:certificatesig
 
 /// The group of all nodes, and the one organization in their certificates.
 pub const NODES_GROUP: &str = "system:nodes";
+
+/// The group that binds a token to the node `name`. The API server asserts a token's groups in every request made with
+/// it, so that the binding is seen without reading a Secret. Hashed, because a group of a token may hold no dot
+/// (`\Asystem:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]\z`, `k8s.io/cluster-bootstrap/token/api`).
+pub fn node_group(name: &NodeName) -> String {
+    format!("{NODE_GROUP_PREFIX}{}", sha256(name.as_str().as_bytes()))
+}
