@@ -212,6 +212,11 @@ impl Cidr {
         self.network
     }
 
+    /// Whether `address` is in the block.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        mask(address, self.prefix) == Some(self.network)
+    }
+
     /// Whether the two blocks share an address.
     pub fn overlaps(&self, other: &Self) -> bool {
         let prefix = self.prefix.min(other.prefix);

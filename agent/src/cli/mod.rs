@@ -86,8 +86,10 @@ impl Error {
 /// What the operator gave us is told apart from what failed.
 impl From<anyhow::Error> for Error {
     fn from(error: anyhow::Error) -> Self {
-        let is_input =
-            error.is::<ConfigErrors>() || error.is::<ConnectError>() || error.is::<token::JoinError>();
+        let is_input = error.is::<ConfigErrors>()
+            || error.is::<ConnectError>()
+            || error.is::<token::JoinError>()
+            || error.is::<approver::InputError>();
         let is_broken_pipe = error
             .chain()
             .filter_map(|cause| cause.downcast_ref::<std::io::Error>())

@@ -141,6 +141,12 @@ impl Cluster {
         &self.server
     }
 
+    /// The host in [`Self::server`]: a name, or an address without brackets.
+    pub fn host(&self) -> Option<String> {
+        let uri: http::Uri = self.server.parse().ok()?;
+        Some(uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned())
+    }
+
     /// The certificates the API server is checked against, as PEM.
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()

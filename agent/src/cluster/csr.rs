@@ -4,13 +4,23 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use x509_parser::asn1_rs::{FromDer, Header, Tag};
+use x509_parser::asn1_rs::{FromDer, Header, Oid, Tag};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry as oid;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
+
+use crate::ports::keys::sha256;
+
+/// The attributes of a subject that are read beside the common name and organizations.
+const PLACES: [(Oid<'static>, Place); 4] = [
+    (oid::OID_X509_COUNTRY_NAME, Place::Country),
+    (oid::OID_X509_STATE_OR_PROVINCE_NAME, Place::Province),
+    (oid::OID_X509_LOCALITY_NAME, Place::Locality),
+    (oid::OID_X509_ORGANIZATIONAL_UNIT, Place::OrganizationalUnit),
+];
 
 /// Longer requests are refused unread; a node's own is about 1 KiB.
 const MAX_PEM: usize = 64 * 1024;
@@ -39,6 +49,8 @@ pub struct Request {
     pub common_names: Vec<String>,
     /// Every organization in the subject.
     pub organizations: Vec<String>,
+    /// Country, province, locality and organizational unit in the subject, as they stand there.
+    pub places: Vec<(Place, String)>,
     /// Whether the subject has anything else.
     pub other_subject: bool,
     /// Alternative names: DNS.
@@ -47,6 +59,32 @@ pub struct Request {
     pub addresses: Vec<IpAddr>,
     /// Whether there are alternative names of any other kind.
     pub other_names: bool,
+    /// SHA-256 of the public key (its SubjectPublicKeyInfo), hexadecimal.
+    pub public_key_hash: String,
+}
+
+/// What a subject may hold beside the common name and organizations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// C
+    Country,
+    /// ST
+    Province,
+    /// L
+    Locality,
+    /// OU
+    OrganizationalUnit,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Country => "C",
+            Self::Province => "ST",
+            Self::Locality => "L",
+            Self::OrganizationalUnit => "OU",
+        })
+    }
 }
 
 impl Request {
@@ -88,7 +126,8 @@ pub fn parse(pem: &[u8]) -> Result<Request, Malformed> {
     }
     strong_key(&csr)?;
     csr.verify_signature().map_err(|_| malformed("its signature does not verify with its own key"))?;
-    let mut request = Request::default();
+    let public_key_hash = sha256(csr.certification_request_info.subject_pki.raw);
+    let mut request = Request { public_key_hash, ..Request::default() };
     read_subject(&csr, &mut request)?;
     read_attributes(&csr, &mut request)?;
     Ok(request)
@@ -145,19 +184,21 @@ fn read_subject(csr: &X509CertificationRequest<'_>, request: &mut Request) -> Re
         return Err(malformed("its subject holds something unreadable"));
     }
     for attribute in subject.iter_attributes() {
-        let known = if *attribute.attr_type() == oid::OID_X509_COMMON_NAME {
-            &mut request.common_names
-        } else if *attribute.attr_type() == oid::OID_X509_ORGANIZATION_NAME {
-            &mut request.organizations
-        } else {
-            request.other_subject = true;
-            continue;
-        };
         if !matches!(attribute.attr_value().tag(), Tag::Utf8String | Tag::PrintableString) {
             return Err(malformed("a name in its subject is neither a UTF8String nor a PrintableString"));
         }
         let text = attribute.as_str().map_err(|_| malformed("a name in its subject is unreadable"))?;
-        known.push(text.to_owned());
+        let text = text.to_owned();
+        let kind = attribute.attr_type();
+        if *kind == oid::OID_X509_COMMON_NAME {
+            request.common_names.push(text);
+        } else if *kind == oid::OID_X509_ORGANIZATION_NAME {
+            request.organizations.push(text);
+        } else if let Some((_, place)) = PLACES.iter().find(|(oid, _)| oid == kind) {
+            request.places.push((*place, text));
+        } else {
+            request.other_subject = true;
+        }
     }
     Ok(())
 }

@@ -43,10 +43,12 @@ fn request_is_read_as_it_was_written() {
         Request {
             common_names: vec!["system:node:n1".to_owned()],
             organizations: vec!["system:nodes".to_owned()],
+            places: vec![],
             other_subject: false,
             dns_names: vec!["n1".to_owned()],
             addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
             other_names: false,
+            public_key_hash: read.public_key_hash.clone(),
         }
     );
 }
@@ -59,7 +61,12 @@ fn names_of_other_kinds_and_other_subjects_are_noticed() {
         assert!(parse(plain(|p| p.subject_alt_names = vec![san]).as_bytes()).unwrap().other_names);
     }
     let pem = plain(|p| p.distinguished_name.push(DnType::OrganizationalUnitName, "x"));
-    assert!(parse(pem.as_bytes()).unwrap().other_subject);
+    let read = parse(pem.as_bytes()).unwrap();
+    assert_eq!((read.places, read.other_subject), (vec![(Place::OrganizationalUnit, "x".to_owned())], false));
+    let serial_number = DnType::CustomDnType(vec![2, 5, 4, 5]);
+    assert!(
+        parse(plain(|p| p.distinguished_name.push(serial_number, "x")).as_bytes()).unwrap().other_subject
+    );
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The cluster side: what an administrator sets up once ([`init`]), hands out to a machine ([`token`], [`mod@print`]) and
-//! leaves running ([`approver`], which decides by [`policy`] on what [`csr`] read). [`client`] is the way there.
+//! leaves running ([`approver`], which decides by [`policy`] on what [`csr`] read and [`inventory`] knows). [`client`]
+//! is the way there.
 
 pub mod approver;
 pub mod client;
 pub mod csr;
 pub mod init;
+pub mod inventory;
 pub mod policy;
 pub mod print;
 pub mod token;
@@ -27,6 +29,10 @@ pub const NODE_GROUP_PREFIX: &str = "system:bootstrappers:kn-agent:node:";
 /// used for. A namespace of its own, because a right to write Leases in kube-system would be one to every component's
 /// leadership.
 pub const NAMESPACE: &str = "kn-agent";
+
+/// The type of the condition by which a pending request says why it waits. Kubernetes' own controllers know three types
+/// and leave others alone.
+pub const HELD_CONDITION: &str = "kn-agent.io/Held";
 
 /// The group of tokens whose first certificate is approved unseen, where the cluster was set up so.
 pub const AUTO_APPROVE_GROUP: &str = "system:bootstrappers:kn-agent:auto-approve";

@@ -1,9 +1,14 @@
 //! One accepted request of each kind, and every way to spoil it.
 
+mod first;
+mod serving;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::csr::{CsrFacts, Malformed};
+use crate::cluster::csr::Malformed;
+use crate::cluster::inventory::{ApiServer, NodeFacts};
+use crate::cluster::node_group;
 
 const NODE: &str = "system:node:n1";
 
@@ -45,24 +50,64 @@ fn proxy() -> CsrFacts {
     facts(API_CLIENT, &["digital signature", "key encipherment", "client auth"], request)
 }
 
-fn known() -> NodeLookup {
-    NodeLookup::Found(NodeAddresses {
-        dns_names: strings(&["n1", "n1.corp", "localhost", "*.corp", "kubernetes.default.svc"]),
-        addresses: ["10.0.0.1", "fd00::1", "127.0.0.1", "169.254.169.254"]
-            .map(|ip| ip.parse().unwrap())
-            .into(),
+/// A machine's first request, with a token that is bound to `n3`.
+fn first() -> CsrFacts {
+    let name: NodeName = "n3".parse().unwrap();
+    let csr = asking(renewal(), |r| {
+        r.common_names = vec![name.user()];
+        r.public_key_hash = "abc".to_owned();
+    });
+    with(csr, |c| {
+        c.username = "system:bootstrap:abcdef".to_owned();
+        c.groups = strings(&["system:bootstrappers", "system:authenticated", TOKEN_GROUP]);
+        c.groups.push(node_group(&name));
     })
 }
 
+/// A Node whose status lists more than it should, another one, and the API server.
+fn known() -> Inventory {
+    let node = |dns: &[&str], addresses: &[&str]| NodeFacts {
+        dns_names: strings(dns),
+        addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        not_ready_since: None,
+        control_plane: false,
+    };
+    let mut inventory = Inventory::default();
+    let dns =
+        ["n1", "n1.corp", "localhost", "*.corp", "kubernetes.default.svc", "api.corp", "shared.corp", "n2"];
+    let addresses = ["10.0.0.1", "fd00::1", "127.0.0.1", "169.254.169.254", "10.96.0.1", "10.0.0.9"];
+    inventory.set("n1", node(&dns, &addresses));
+    inventory.set("n2", node(&["n2", "Shared.corp"], &["10.0.0.2", "10.0.0.9"]));
+    inventory.api_server = ApiServer {
+        names: ["api.corp".to_owned()].into(),
+        addresses: ["10.96.0.1", "192.0.2.1"].map(|ip| ip.parse().unwrap()).into(),
+    };
+    inventory
+}
+
+fn now() -> Timestamp {
+    "2026-01-01T12:00:00Z".parse().unwrap()
+}
+
 fn verdict(csr: &CsrFacts) -> Verdict {
-    judge(csr, &known(), Policy::default())
+    judge(csr, &known(), &Policy::default(), now())
+}
+
+fn code_of(verdict: Verdict) -> Code {
+    match verdict {
+        Verdict::Deny(refusal) | Verdict::Hold(Hold { refusal, .. }) | Verdict::NotOurs(refusal) => {
+            refusal.code
+        }
+        Verdict::Approve(approval) => panic!("approved: {approval:?}"),
+    }
 }
 
 fn code(csr: &CsrFacts) -> Code {
-    match verdict(csr) {
-        Verdict::Wait(refusal) | Verdict::Ignore(refusal) => refusal.code,
-        Verdict::Approve(message) => panic!("approved: {message}"),
-    }
+    code_of(verdict(csr))
+}
+
+fn is_approved(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Approve(_))
 }
 
 /// `csr` with its request changed.
@@ -87,7 +132,7 @@ fn what_nodes_send_is_approved() {
         csr
     };
     for csr in [renewal(), short(renewal()), serving(), long(serving()), proxy(), short(proxy())] {
-        assert!(matches!(verdict(&csr), Verdict::Approve(_)), "{csr:?}: {:?}", verdict(&csr));
+        assert!(is_approved(&verdict(&csr)), "{csr:?}: {:?}", verdict(&csr));
     }
     assert!(matches!(verdict(&with(proxy(), |c| c.usages = strings(&["client auth"]))), Verdict::Approve(_)));
     assert!(matches!(verdict(&asking(serving(), |r| r.dns_names.clear())), Verdict::Approve(_)));
@@ -95,42 +140,32 @@ fn what_nodes_send_is_approved() {
 }
 
 #[test]
-fn first_certificates_are_left_to_others() {
-    let bootstrap = with(renewal(), |csr| {
-        csr.username = "system:bootstrap:abcdef".to_owned();
-        csr.groups = strings(&["system:bootstrappers", crate::cluster::TOKEN_GROUP]);
-    });
-    assert_eq!(code(&bootstrap), Code::BootstrapNotOurs);
-    assert!(matches!(verdict(&bootstrap), Verdict::Ignore(_)));
-}
-
-#[test]
 fn every_kind_needs_a_real_node_that_asks() {
     for csr in [serving(), proxy()] {
         assert_eq!(
             code(&with(csr.clone(), |c| c.groups = strings(&["system:authenticated"]))),
-            Code::RequesterNotANode
+            Code::RequesterNotOurs
         );
-        assert_eq!(code(&with(csr.clone(), |c| c.username = "admin".to_owned())), Code::RequesterNotANode);
+        assert_eq!(code(&with(csr.clone(), |c| c.username = "admin".to_owned())), Code::RequesterNotOurs);
         assert_eq!(
             code(&with(csr.clone(), |c| c.username = "system:node:".to_owned())),
-            Code::RequesterNotANode
+            Code::RequesterNotOurs
         );
         assert_eq!(
             code(&with(csr, |c| c.username = "system:node:a/../b".to_owned())),
-            Code::RequesterNotANode
+            Code::RequesterNotOurs
         );
     }
-    assert_eq!(code(&with(renewal(), |c| c.username = "system:node:A".to_owned())), Code::RequesterNotANode);
+    assert_eq!(code(&with(renewal(), |c| c.username = "system:node:A".to_owned())), Code::RequesterNotOurs);
 }
 
 #[test]
 fn requests_of_all_kinds_that_are_malformed_or_too_long_lived_are_left() {
-    for csr in [renewal(), serving(), proxy()] {
+    for csr in [renewal(), serving(), proxy(), first()] {
         assert_eq!(code(&with(csr.clone(), |c| c.request = Err(Malformed("x".to_owned())))), Code::Malformed);
-        let max = Policy::default().max_expiration_seconds;
+        let max = i32::try_from(Policy::default().max_lifetime.as_secs()).unwrap();
         assert_eq!(code(&with(csr.clone(), |c| c.expiration_seconds = Some(max + 1))), Code::LifetimeTooLong);
-        assert!(matches!(verdict(&with(csr, |c| c.expiration_seconds = Some(max))), Verdict::Approve(_)));
+        assert!(is_approved(&verdict(&with(csr, |c| c.expiration_seconds = Some(max)))));
     }
 }
 
@@ -202,7 +237,7 @@ fn serving_names_are_the_nodes_own() {
         Code::NamesMismatch
     );
     assert_eq!(code(&asking(serving(), |r| r.other_names = true)), Code::NamesMismatch);
-    for stray in ["n2", "n1.evil", "n1.", "N1", "xn--n1-", "n1.corp.", "auth.corp", "n1\0"] {
+    for stray in ["n3", "n1.evil", "n1.", "N1", "xn--n1-", "n1.corp.", "auth.corp", "n1\0"] {
         assert_eq!(
             code(&asking(serving(), |r| r.dns_names.push(stray.to_owned()))),
             Code::NameNotOfNode,
@@ -246,14 +281,15 @@ fn kube_proxy_is_the_one_identity_of_its_signer() {
         "system:kube-proxy ",
         "system:Kube-proxy",
     ] {
-        assert_eq!(
-            code(&asking(proxy(), |r| r.common_names = strings(&[name]))),
-            Code::CommonNameMismatch,
-            "{name}"
+        // Others ask this signer too: they are left alone.
+        let verdict = verdict(&asking(proxy(), |r| r.common_names = strings(&[name])));
+        assert!(
+            matches!(&verdict, Verdict::NotOurs(r) if r.code == Code::SubjectNotOurs),
+            "{name}: {verdict:?}"
         );
     }
     let twice = asking(proxy(), |r| r.common_names.push("system:kube-proxy".to_owned()));
-    assert_eq!(code(&twice), Code::CommonNameMismatch);
+    assert_eq!(code(&twice), Code::SubjectNotOurs);
     assert_eq!(
         code(&asking(proxy(), |r| r.organizations = strings(&["system:masters"]))),
         Code::SubjectMismatch
@@ -264,17 +300,45 @@ fn kube_proxy_is_the_one_identity_of_its_signer() {
 #[test]
 fn node_that_is_not_there_yet_is_waited_for_and_never_refused() {
     for csr in [serving(), proxy()] {
-        assert_eq!(node_needed(&csr).unwrap().as_str(), "n1");
-        let verdict = judge(&csr, &NodeLookup::Absent, Policy::default());
+        let verdict = judge(&csr, &Inventory::default(), &Policy::default(), now());
+        let Verdict::Hold(hold) = verdict else { panic!("{verdict:?}") };
+        assert_eq!((hold.refusal.code, hold.on), (Code::NodeMissing, strings(&["n1"])));
+    }
+    let mut bare = Inventory::default();
+    let nothing =
+        NodeFacts { dns_names: vec![], addresses: vec![], not_ready_since: None, control_plane: false };
+    bare.set("n1", nothing);
+    let verdict = judge(&serving(), &bare, &Policy::default(), now());
+    assert!(matches!(&verdict, Verdict::Hold(h) if h.refusal.code == Code::NameNotOfNode), "{verdict:?}");
+}
+
+#[test]
+fn kube_proxy_has_the_subject_of_the_policy_to_the_letter() {
+    let documents = SubjectPolicy {
+        organizations: strings(&["k8s"]),
+        places: vec![(Place::Country, "CN".to_owned()), (Place::OrganizationalUnit, "System".to_owned())],
+        ..SubjectPolicy::default()
+    };
+    let policy = Policy { kube_proxy: documents.clone(), ..Policy::default() };
+    let right = asking(proxy(), |r| {
+        r.organizations = strings(&["k8s"]);
+        r.places = documents.places.iter().rev().cloned().collect();
+    });
+    assert!(is_approved(&judge(&right, &known(), &policy, now())));
+    let wrong = [
+        proxy(),
+        asking(right.clone(), |r| r.organizations.push("system:masters".to_owned())),
+        asking(right.clone(), |r| r.places[0].1 = "Sys".to_owned()),
+        asking(right.clone(), |r| r.places.truncate(1)),
+        asking(right, |r| r.other_subject = true),
+    ];
+    for csr in wrong {
+        let verdict = judge(&csr, &known(), &policy, now());
         assert!(
-            matches!(&verdict, Verdict::Wait(refusal) if refusal.code == Code::NodeMissing),
+            matches!(&verdict, Verdict::Hold(h) if h.refusal.code == Code::SubjectMismatch),
             "{verdict:?}"
         );
     }
-    let no_addresses = NodeLookup::Found(NodeAddresses::default());
-    let verdict = judge(&serving(), &no_addresses, Policy::default());
-    assert!(matches!(&verdict, Verdict::Wait(refusal) if refusal.code == Code::NameNotOfNode), "{verdict:?}");
-    assert_eq!(node_needed(&renewal()), None);
 }
 
 proptest! {
