@@ -23,6 +23,7 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::cluster::client::ConnectError;
+use crate::cluster::init::{InitError, Unusable};
 use crate::config::{Config, ConfigErrors, HostFacts, Sources, load};
 use crate::ports::root::Root;
 use crate::reconcile::Reconciler;
@@ -89,7 +90,9 @@ impl From<anyhow::Error> for Error {
         let is_input = error.is::<ConfigErrors>()
             || error.is::<ConnectError>()
             || error.is::<token::JoinError>()
-            || error.is::<approver::InputError>();
+            || error.is::<approver::InputError>()
+            || error.is::<Unusable>()
+            || matches!(error.downcast_ref(), Some(InitError::Unusable(_)));
         let is_broken_pipe = error
             .chain()
             .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
@@ -174,6 +177,7 @@ mod tests {
     fn what_the_operator_gave_ends_with_code_2_and_the_rest_with_1() {
         assert_eq!(code(ConfigErrors { problems: Vec::new(), not_configured: true }), 2);
         assert_eq!(code(ConnectError::NoKubeconfig { tried: "/x".to_owned() }), 2);
+        assert_eq!(code(InitError::Unusable(Unusable::NoImage)), 2);
         assert_eq!(code(std::io::Error::other("x")), 1);
         let gone = anyhow::Error::from(std::io::Error::from(ErrorKind::BrokenPipe));
         assert_eq!(code(gone.context("cannot write the answer")), 0);

@@ -41,6 +41,21 @@ pub(super) fn print<D: Serialize>(
     Ok(())
 }
 
+/// Rows as lines with aligned columns, the head among them.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+            line += &format!("{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 pub(super) fn json(document: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(document).context("cannot write JSON")? + "\n")
 }

@@ -1,6 +1,6 @@
 //! The cluster side: what an administrator sets up once ([`init`]), hands out to a machine ([`token`], [`mod@print`]) and
-//! leaves running ([`approver`], which decides by [`policy`] on what [`csr`] read and [`inventory`] knows). [`client`]
-//! is the way there.
+//! leaves running ([`approver`], which decides by [`policy`] on what [`csr`] read and [`inventory`] knows). [`status`]
+//! tells what of it is in place. [`client`] is the way there.
 
 pub mod approver;
 pub mod client;
@@ -9,6 +9,7 @@ pub mod init;
 pub mod inventory;
 pub mod policy;
 pub mod print;
+pub mod status;
 pub mod token;
 
 use crate::names::NodeName;
@@ -33,6 +34,18 @@ pub const NAMESPACE: &str = "kn-agent";
 /// The type of the condition by which a pending request says why it waits. Kubernetes' own controllers know three types
 /// and leave others alone.
 pub const HELD_CONDITION: &str = "kn-agent.io/Held";
+
+/// The approver's name among roles and bindings.
+pub const APPROVER: &str = "kn-agent:approver";
+
+/// The approver's service account, and its Deployment.
+pub const APPROVER_ACCOUNT: &str = "kn-agent-approver";
+
+/// The Secret with the account's credentials, where the approver is a unit.
+pub const APPROVER_TOKEN: &str = "kn-agent-approver-token";
+
+/// The label on everything we make, and its value.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kn-agent");
 
 /// The group of tokens whose first certificate is approved unseen, where the cluster was set up so.
 pub const AUTO_APPROVE_GROUP: &str = "system:bootstrappers:kn-agent:auto-approve";

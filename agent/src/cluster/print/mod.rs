@@ -1,4 +1,6 @@
-//! What a new machine needs to join: its configuration, and the command that puts it there.
+//! What a new machine needs to join: its configuration, and what puts it there.
+
+mod cloud_init;
 
 use std::net::IpAddr;
 
@@ -11,8 +13,10 @@ use serde_json::Value;
 use serde_saphyr::LitStr;
 
 use crate::cluster::client::Cluster;
-use crate::cluster::token::Created;
+use crate::cluster::token::{Approval, Created};
 use crate::names::{ApiServerUrl, Cidr};
+
+pub use cloud_init::cloud_init;
 
 /// Where kn-agent reads its configuration.
 const CONFIG_DIR: &str = "/etc/kn-agent";
@@ -95,6 +99,13 @@ struct Document<'a> {
     kind: &'static str,
     cluster: ClusterSection<'a>,
     identity: IdentitySection<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<NodeSection<'a>>,
+}
+
+#[derive(Serialize)]
+struct NodeSection<'a> {
+    name: &'a str,
 }
 
 #[derive(Serialize)]
@@ -149,6 +160,7 @@ pub fn config(join: &Join, created: &Created) -> Result<SecretString, serde_saph
             service_cidr: network.service_cidr.map(|cidr| cidr.to_string()),
         },
         identity: IdentitySection { token: TokenSection { value: created.token.expose() } },
+        node: created.node.as_ref().map(|name| NodeSection { name: name.as_str() }),
     };
     let yaml = serde_saphyr::to_string(&document)?;
     let comments = comments(created);
@@ -157,11 +169,18 @@ pub fn config(join: &Join, created: &Created) -> Result<SecretString, serde_saph
 
 /// What the person who gets the configuration should know, as lines of comment.
 fn comments(created: &Created) -> String {
-    let approval = if created.auto_approved {
-        "# The first certificate is approved unseen: the cluster has kn-agent:auto-approve. Whoever holds this token\n\
-         # can become any node of the cluster until then."
-    } else {
-        "# The first certificate waits for a person: kubectl get csr; kubectl certificate approve NAME"
+    let approval = match created.approval {
+        Approval::Approver => {
+            "# It is good for the node named below and one key. The first certificate is approved by `kn-agent approver`;\n\
+             # where none runs, by a person: kn-agent approver --once"
+        }
+        Approval::Unseen => {
+            "# The first certificate is approved unseen: the cluster has kn-agent:auto-approve. Whoever holds this token\n\
+             # can become any node of the cluster until then."
+        }
+        Approval::Person => {
+            "# The first certificate waits for a person: kubectl get csr; kubectl certificate approve NAME"
+        }
     };
     format!(
         "# {CONFIG_DIR}/config.yaml of kn-agent. Keep it secret, mode 0600: it holds a token.\n\
@@ -201,16 +220,22 @@ mod tests {
         }
     }
 
-    fn created(auto_approved: bool) -> Created {
+    fn created(approval: Approval) -> Created {
         let expires = "2026-01-02T03:04:05Z".parse().unwrap();
-        // Looks like a number to a careless YAML writer.
-        Created { token: "123456.7890123456789012".parse().unwrap(), expires, auto_approved, usable: true }
+        // Both look like a number to a careless YAML writer.
+        let token = "123456.7890123456789012".parse().unwrap();
+        let node = (approval == Approval::Approver).then(|| "1.20".parse().unwrap());
+        Created { token, node, expires, approval, usable: true }
+    }
+
+    /// For a node of its own, as YAML.
+    pub(super) fn bound() -> SecretString {
+        config(&join(), &created(Approval::Approver)).unwrap()
     }
 
     #[test]
     fn config_parses_to_what_was_meant() {
-        let yaml = config(&join(), &created(false)).unwrap();
-        let value: Value = serde_saphyr::from_str(yaml.expose_secret()).unwrap();
+        let value: Value = serde_saphyr::from_str(bound().expose_secret()).unwrap();
         assert_eq!(
             value,
             serde_json::json!({
@@ -224,6 +249,7 @@ mod tests {
                     "serviceCIDR": "10.96.0.0/16",
                 },
                 "identity": {"token": {"value": "123456.7890123456789012"}},
+                "node": {"name": "1.20"},
             })
         );
     }
@@ -231,21 +257,24 @@ mod tests {
     #[test]
     fn config_leaves_out_what_is_not_known() {
         let bare = Join { network: Network::default(), ..join() };
-        let yaml = config(&bare, &created(false)).unwrap();
+        let yaml = config(&bare, &created(Approval::Person)).unwrap();
         let value: Value = serde_saphyr::from_str(yaml.expose_secret()).unwrap();
+        assert!(value.get("node").is_none());
         let keys: Vec<_> = value["cluster"].as_object().unwrap().keys().collect();
         assert_eq!(keys, ["ca", "server"]);
     }
 
     #[test]
     fn config_says_who_approves() {
-        assert!(config(&join(), &created(true)).unwrap().expose_secret().contains("approved unseen"));
-        assert!(config(&join(), &created(false)).unwrap().expose_secret().contains("waits for a person"));
+        let text = |approval| config(&join(), &created(approval)).unwrap().expose_secret().to_owned();
+        assert!(text(Approval::Approver).contains("approved by `kn-agent approver`"));
+        assert!(text(Approval::Unseen).contains("approved unseen"));
+        assert!(text(Approval::Person).contains("waits for a person"));
     }
 
     #[test]
     fn shell_line_never_has_the_token_in_an_argument_and_writes_the_file_closed() {
-        let yaml = config(&join(), &created(false)).unwrap();
+        let yaml = bound();
         let text = shell(&yaml);
         let (command, rest) = text.expose_secret().split_once('\n').unwrap();
         assert!(!command.contains("123456.") && command.contains("<<'KN_AGENT_CONFIG'"));
