@@ -11,10 +11,11 @@ KUBERNETES ?= 1.36
 
 BINARY := $(TARGET)/release/kn-agent
 DEB := $(TARGET)/debian/kn-agent.deb
+IMAGE := $(TARGET)/image/kn-agent.tar
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 
-.PHONY: all build deb demo bench crash test lint audit fmt toolchain lab-toolchain help
+.PHONY: all build deb image demo bench crash test lint audit fmt toolchain lab-toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ build: toolchain ## The binary as it ships
 
 deb: build ## The Debian package
 	packaging/deb/build $(BINARY) $(DEB)
+
+image: build ## The approver's container image, as a tar for `docker load` and `ctr images import`
+	packaging/image/build $(BINARY) $(IMAGE)
 
 demo: lab-toolchain deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, KEEP=1 leaves it up)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo --kubernetes $(KUBERNETES)

@@ -52,13 +52,13 @@ reasons! {
     /// The CA bundle can't be read or holds no certificate.
     CaUnusable: OPERATOR, "correct cluster.ca";
     /// No token source is configured and there is no identity yet.
-    TokenMissing: OPERATOR, "on an admin machine: kn-agent token create --print config; then set identity.token";
+    TokenMissing: OPERATOR, "on an admin machine: kn-agent token create --node NAME --print config; then set identity.token";
     /// The API server does not answer.
     ApiUnreachable: TIME, "check that the API server runs and that cluster.server is its address; tried again by itself";
     /// The API server's certificate was not issued by the configured CA.
     ApiUntrusted: OPERATOR, "cluster.ca is not the CA of this API server: copy the right one, or correct cluster.server";
     /// The API server refused the credentials (401).
-    Unauthorized: OPERATOR, "the token is unknown or expired: on an admin machine run `kn-agent token create`, put it in place; it is read again by itself";
+    Unauthorized: OPERATOR, "the token is unknown or expired: on an admin machine run `kn-agent token create --node NAME`, put it in place; it is read again by itself";
     /// The API server refused the request (403).
     Forbidden: OPERATOR, "the cluster lacks a role binding: on an admin machine run `kn-agent cluster init`";
     /// The API server asks to come back later (429) or has an inner error (5xx).

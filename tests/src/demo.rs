@@ -78,7 +78,8 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
 /// Makes joining possible; returns the node's configuration and the running approver.
 fn prepare_cluster(agent: &Agent, control_plane: &ControlPlane) -> Result<(String, Daemon)> {
     detail(agent.on_cluster(control_plane, "cluster init --auto-approve=any-token")?);
-    let configuration = agent.on_cluster(control_plane, "token create --print config")?;
+    let configuration =
+        agent.on_cluster(control_plane, "token create --any-node --auto-approve --print config")?;
     detail("a configuration with a token, for the machine");
     Ok((configuration, agent.approver(control_plane)?))
 }

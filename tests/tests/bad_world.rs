@@ -99,7 +99,8 @@ impl World {
     /// Mended as the hint says: the file is replaced, the configuration stays.
     fn token_that_expired(&self) -> Result<()> {
         const FILE: &str = "/etc/kn-agent/token";
-        let token = |ttl| self.scenario.agent(&["token", "create", "--ttl", ttl]);
+        let token =
+            |ttl| self.scenario.agent(&["token", "create", "--any-node", "--auto-approve", "--ttl", ttl]);
         let short = token("1s")?;
         let made = Instant::now();
         self.scenario.forget()?;
@@ -143,7 +144,7 @@ impl World {
     fn request_that_waits_is_denied_and_approved(&self) -> Result<()> {
         let kubectl = self.scenario.control_plane.kubectl()?;
         self.scenario.forget()?;
-        let unseen = ["token", "create", "--auto-approve=never", "--print", "config"];
+        let unseen = ["token", "create", "--any-node", "--print", "config"];
         self.scenario.configure(&self.scenario.agent(&unseen)?)?;
         let (pending, daemon) = self.trouble("CsrPending", &["CSR `kn-kubelet-", "waits for approval"])?;
         let name = pending.split('`').nth(1).context("no name in it")?;

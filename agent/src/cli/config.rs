@@ -58,7 +58,7 @@ enum Command {
     /// Print a commented configuration to start from
     ///
     /// Three values are to be filled in: the API server, its CA and a token; every other key stands there with its
-    /// default. `kn-agent token create --print config` prints one with the three filled in.
+    /// default. `kn-agent token create --node NAME --print config` prints one with the three filled in.
     Init,
 }
 

@@ -1,5 +1,6 @@
 //! How answers are printed: for a person, or as a document for a program.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::Context;
@@ -48,7 +49,7 @@ pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-            line += &format!("{cell:width$}  ");
+            let _ = write!(line, "{cell:width$}  ");
         }
         text.push_str(line.trim_end());
         text.push('\n');

@@ -141,9 +141,10 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::E
         Command::Delete(args) => {
             let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
             let id = &args.id;
-            let text = match token::delete(&cluster, id).await? {
-                true => format!("token {id} deleted: Secret kube-system/bootstrap-token-{id}\n"),
-                false => format!("no token {id}: nothing to delete\n"),
+            let text = if token::delete(&cluster, id).await? {
+                format!("token {id} deleted: Secret kube-system/bootstrap-token-{id}\n")
+            } else {
+                format!("no token {id}: nothing to delete\n")
             };
             out.write_all(text.as_bytes()).context("cannot write the answer")?;
         }

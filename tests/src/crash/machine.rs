@@ -95,7 +95,8 @@ impl Machine {
         agent.install(&node)?;
         let fresh = Fresh::of(&node)?;
         agent::configure_lab(&node, &control_plane, "/root/config")?;
-        let configuration = agent.on_cluster(&control_plane, "token create --print config")?;
+        let configuration =
+            agent.on_cluster(&control_plane, "token create --any-node --auto-approve --print config")?;
         node.put("/root/config/config.yaml", configuration, 0o600)?;
         Ok(Self { fresh, node, _approver: approver, control_plane })
     }

@@ -91,7 +91,7 @@ impl Scenario {
 
     /// A configuration with a fresh token, as `token create` prints it.
     pub(crate) fn fresh_config(&self) -> Result<String> {
-        self.agent(&["token", "create", "--print", "config"])
+        self.agent(&["token", "create", "--any-node", "--auto-approve", "--print", "config"])
     }
 
     /// Puts the configuration in place, the lab's and the network's drop-in first; that starts the daemon.

@@ -93,7 +93,7 @@ struct Document<'a> {
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::Error> {
     let options = options(args, Path::new("/run/systemd/system").is_dir())?;
     let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
-    let outcome = init::init(&cluster, &options).await?;
+    let outcome = Box::pin(init::init(&cluster, &options)).await?;
     let document = Document { schema: SCHEMA, outcome: &outcome };
     output::print(args.output.output, &document, |document| text(document.outcome), out)?;
     Ok(ExitCode::SUCCESS)

@@ -31,7 +31,7 @@ enum Command {
 /// Where the cluster cannot be reached or refuses, or the answer cannot be written.
 pub async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::Error> {
     match &args.command {
-        Command::Init(args) => init::run(args, out).await,
-        Command::Status(args) => status::run(args, out).await,
+        Command::Init(args) => Box::pin(init::run(args, out)).await,
+        Command::Status(args) => Box::pin(status::run(args, out)).await,
     }
 }

@@ -43,7 +43,7 @@ struct Document<'a> {
 pub(super) async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::Error> {
     let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
     let now = Timestamp::now();
-    let status = status::look(&cluster, now).await?;
+    let status = Box::pin(status::look(&cluster, now)).await?;
     let document = Document { schema: SCHEMA, status: &status };
     output::print(args.output.output, &document, |document| text(document.status, now), out)?;
     Ok(if status.complete { ExitCode::SUCCESS } else { ExitCode::from(4) })

@@ -207,7 +207,7 @@ fn delete(kind: &str, name: &str) -> String {
 /// # Errors
 /// At the first object that cannot be read or applied.
 pub async fn init(cluster: &Cluster, options: &Options) -> Result<Outcome, InitError> {
-    let found = Found::look(cluster).await?;
+    let found = Box::pin(Found::look(cluster)).await?;
     init_found(cluster, options, &found).await
 }
 

@@ -232,21 +232,21 @@ mod tests {
     /// The whole of what the approver may do: a change of it is a change of this text.
     #[test]
     fn approver_has_these_rights_and_no_other() {
-        let mut text = String::new();
-        let roles = [
+        let places = [
             ("cluster", cluster_role().rules.unwrap()),
             (NAMESPACE, role(NAMESPACE, claim_rules()).rules.unwrap()),
             ("default", role("default", default_rules()).rules.unwrap()),
         ];
-        for (place, rules) in roles {
-            for rule in rules {
-                let list = |words: Option<Vec<String>>| words.unwrap_or_default().join(",");
-                let names =
-                    rule.resource_names.map(|names| format!(" {}", names.join(","))).unwrap_or_default();
-                let (group, resources) = (list(rule.api_groups), list(rule.resources));
-                text += &format!("{place}: {}: {resources}.{group}{names}\n", rule.verbs.join(","));
-            }
-        }
+        let said = |place: &str, rule: PolicyRule| {
+            let list = |words: Option<Vec<String>>| words.unwrap_or_default().join(",");
+            let names = rule.resource_names.map(|names| format!(" {}", names.join(","))).unwrap_or_default();
+            let (group, resources) = (list(rule.api_groups), list(rule.resources));
+            format!("{place}: {}: {resources}.{group}{names}\n", rule.verbs.join(","))
+        };
+        let lines = places
+            .into_iter()
+            .flat_map(|(place, rules)| rules.into_iter().map(move |rule| said(place, rule)));
+        let text: String = lines.collect();
         let expected = "\
 cluster: get,list,watch: certificatesigningrequests.certificates.k8s.io
 cluster: update: certificatesigningrequests/approval.certificates.k8s.io

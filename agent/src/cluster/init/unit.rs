@@ -41,10 +41,8 @@ pub(super) async fn set_up(
     path: &Path,
     start: bool,
 ) -> Result<Vec<Applied>, InitError> {
-    let token = match session.dry_run {
-        true => read(session.cluster).await?,
-        false => Some(filled(session.cluster).await?),
-    };
+    let token =
+        if session.dry_run { read(session.cluster).await? } else { Some(filled(session.cluster).await?) };
     let ca = session.cluster.ca_pem().unwrap_or_default();
     let wanted = token.map(|token| kubeconfig(server, ca, &token)).transpose()?;
     let root = Root::new("/");

@@ -147,7 +147,7 @@ pub struct NotReady {
 /// # Errors
 /// Where the cluster does not answer or refuses to tell.
 pub async fn look(cluster: &Cluster, now: Timestamp) -> Result<Status, InitError> {
-    let found = Found::look(cluster).await?;
+    let found = Box::pin(Found::look(cluster)).await?;
     let options = found.options();
     let csrs: Api<CertificateSigningRequest> = Api::all(cluster.client());
     let nodes: Api<Node> = Api::all(cluster.client());
@@ -267,8 +267,10 @@ mod tests {
         let changes = [Change::Unchanged, Change::Changed, Change::Created, Change::Removed];
         let outcome = Outcome { objects: changes.map(applied).to_vec(), ..Outcome::default() };
         let states: Vec<ObjectState> = objects(outcome).iter().map(|object| object.state).collect();
-        use ObjectState::{Differs, LeftOver, Missing, Right};
-        assert_eq!(states, [Right, Differs, Missing, LeftOver]);
+        assert_eq!(
+            states,
+            [ObjectState::Right, ObjectState::Differs, ObjectState::Missing, ObjectState::LeftOver]
+        );
     }
 
     #[test]

@@ -99,10 +99,12 @@ pub(super) fn approver(
     };
     let recent = last_decision.as_ref().is_some_and(|decision| now.duration_since(decision.at) <= RECENT);
     let available = deployment.as_ref().is_some_and(|deployment| deployment.available > 0);
-    let runs = match csrs.iter().any(|csr| unheard(&csr)) {
-        true => Runs::No,
-        false if available || recent => Runs::Yes,
-        false => Runs::Unknown,
+    let runs = if csrs.iter().any(|csr| unheard(&csr)) {
+        Runs::No
+    } else if available || recent {
+        Runs::Yes
+    } else {
+        Runs::Unknown
     };
     Approver { runs, deployment, last_decision }
 }
