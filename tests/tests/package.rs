@@ -47,6 +47,7 @@ fn package_holds_program_units_manuals_and_completions() -> Result<()> {
     for wanted in [
         "/usr/bin/kn-agent",
         "/lib/systemd/system/kn-agent.service",
+        "/lib/systemd/system/kn-agent-approver.service",
         "/etc/kn-agent/config.d/",
         "/usr/share/man/man8/kn-agent.8.gz",
         "/usr/share/man/man8/kn-agent-token-create.8.gz",

@@ -171,9 +171,10 @@ fn kubeconfig(server: &ApiServerUrl, ca: &str, token: &SecretString) -> Result<S
     });
     // The error is not told: it might quote what it could not write.
     let unwritten = |_| Failure::new(Reason::FileTrouble, "cannot write the approver's kubeconfig as YAML");
-    serde_saphyr::to_string(&document)
-        .map(SecretString::from)
-        .map_err(|error| InitError::Host(unwritten(error)))
+    // Each value on a line of its own, as people expect of this file.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    let text = serde_saphyr::to_string_with_options(&document, options);
+    text.map(SecretString::from).map_err(|error| InitError::Host(unwritten(error)))
 }
 
 #[cfg(test)]
@@ -183,13 +184,15 @@ mod tests {
     #[test]
     fn kubeconfig_is_one_that_a_client_takes_and_names_the_account() {
         let server = "https://10.0.0.10:6443".parse().unwrap();
-        let text = kubeconfig(&server, "PEM", &"e30.canary".to_owned().into()).unwrap();
+        let token = "e30.canary".repeat(100);
+        let text = kubeconfig(&server, "PEM", &token.clone().into()).unwrap();
+        assert!(text.expose_secret().lines().any(|line| line.trim().ends_with(&format!("token: {token}"))));
         let read = kube::config::Kubeconfig::from_yaml(text.expose_secret()).unwrap();
         let cluster = read.clusters[0].cluster.clone().unwrap();
         assert_eq!(cluster.server.as_deref(), Some("https://10.0.0.10:6443"));
         assert_eq!(cluster.certificate_authority_data.as_deref(), Some("UEVN"));
-        let token = read.auth_infos[0].auth_info.clone().unwrap().token.unwrap();
-        assert_eq!(token.expose_secret(), "e30.canary");
+        let found = read.auth_infos[0].auth_info.clone().unwrap().token.unwrap();
+        assert_eq!(found.expose_secret(), token);
         assert_eq!(read.current_context.as_deref(), Some("approver"));
     }
 
