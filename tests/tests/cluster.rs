@@ -165,9 +165,9 @@ impl Admin<'_> {
         params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
         let request = base64(&params.serialize_request(&KeyPair::generate()?)?.pem()?)?;
         let manifest = format!(
-            "{{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {{name: {name}}}, spec: \
+            "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: {name}}}\nspec: \
              {{request: {request}, signerName: kubernetes.io/kube-apiserver-client-kubelet, usages: [digital signature, \
-             key encipherment, client auth]}}}}"
+             key encipherment, client auth]}}\n"
         );
         let mut child = Command::new(self.kubectl.program())
             .arg(format!("--server={}", self.control_plane.server()))
@@ -335,8 +335,8 @@ fn tokens_are_made_listed_and_deleted(admin: &Admin<'_>) -> Result<()> {
     let weak_id = weak.stdout.split_once('.').context("no token")?.0.to_owned();
     admin.kubectl.create(FOREIGN_TOKEN)?;
     admin.kubectl.create(&format!(
-        "{{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {{name: token-{weak_id}, namespace: kn-agent}}, spec: \
-         {{holderIdentity: 'sha256:00', acquireTime: '2026-01-01T00:00:00.000000Z'}}}}"
+        "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {{name: token-{weak_id}, namespace: kn-agent}}\nspec: \
+         {{holderIdentity: 'sha256:00', acquireTime: '2026-01-01T00:00:00.000000Z'}}\n"
     ))?;
 
     let listed = admin.agent(&["token", "list", "-o", "json"])?;
