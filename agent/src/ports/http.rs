@@ -58,21 +58,31 @@ async fn get<S>(stream: S, path: &str) -> Result<Answer, String>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     let request = http::Request::get(path)
         .header("host", "localhost")
         .body(Empty::<Bytes>::new())
         .map_err(|e| e.to_string())?;
+    exchange(stream, request).await
+}
+
+/// Sends one request and reads its answer, whatever that is: nothing is followed.
+pub(super) async fn exchange<S>(stream: S, request: http::Request<Empty<Bytes>>) -> Result<Answer, String>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), 4 << 20).collect().await.map_err(|e| e.to_string())?;
         Ok(Answer { status, body: body.to_bytes().to_vec() })
     };
-    // The connection must be driven while the answer is awaited; whichever ends first ends both.
+    tokio::pin!(exchange);
+    // The connection must be driven while the answer is awaited. A server that closes it after its answer ends it before
+    // that is read to its end.
     tokio::select! {
-        answer = exchange => answer,
-        ended = connection => Err(ended.err().map_or("the connection was closed".to_owned(), |e| e.to_string())),
+        answer = &mut exchange => answer,
+        ended = connection => exchange.await.map_err(|why| ended.err().map_or(why, |error| error.to_string())),
     }
 }
