@@ -144,6 +144,11 @@ impl Token {
         }
     }
 
+    /// Id and secret of a bootstrap token; a static token has no such parts.
+    pub fn parts(&self) -> Option<(&str, &str)> {
+        self.expose().split_once('.')
+    }
+
     /// `text` without anything that could be a token, wherever it was written by mistake.
     pub fn scrub(text: &str) -> String {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '.';
@@ -196,6 +201,45 @@ impl FromStr for Token {
              between, as `kn-agent token create` and `kubeadm token create` print, or 32 hexadecimal digits",
             text.chars().count()
         )))
+    }
+}
+
+/// The SHA-256 of a CA certificate's public key (SubjectPublicKeyInfo, DER), as kubeadm writes it: `sha256:<hex>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CaPin(String);
+
+impl CaPin {
+    /// The pin of a public key whose SHA-256 is `hex`.
+    pub fn of_hash(hex: &str) -> Self {
+        Self(format!("sha256:{}", hex.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for CaPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for CaPin {
+    type Err = Invalid;
+
+    /// Letter case does not matter, as in kubeadm (`pubkeypin.Set.Allow`).
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let bad = |why: &str| {
+            Invalid(format!("`{text}` is no pin: {why}; expected `sha256:` and 64 hexadecimal digits"))
+        };
+        let (format, hex) = text.trim().split_once(':').ok_or_else(|| bad("the `sha256:` is missing"))?;
+        if !format.eq_ignore_ascii_case("sha256") {
+            return Err(bad("only sha256 is known"));
+        }
+        if !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(bad("it has other characters than hexadecimal digits"));
+        }
+        if hex.len() != 64 {
+            return Err(bad(&format!("it has {} digits", hex.len())));
+        }
+        Ok(Self::of_hash(hex))
     }
 }
 
@@ -286,6 +330,23 @@ mod tests {
         let wrong = "abcdef.0123456789abcdeX";
         let error = wrong.parse::<Token>().unwrap_err().to_string();
         assert!(error.contains("malformed token") && !error.contains("0123456789"));
+    }
+
+    #[test]
+    fn pins_are_sha256_of_any_case_and_tell_what_is_wrong() {
+        let hex = "7C2E69131A36AE2A042A339B33381C6D0D43887E2DE83720EFF5359E26AEC866";
+        let pin: CaPin = format!("SHA256:{hex}").parse().unwrap();
+        assert_eq!(pin, CaPin::of_hash(&hex.to_lowercase()));
+        assert_eq!(pin.to_string(), format!("sha256:{}", hex.to_lowercase()));
+        for (bad, why) in [
+            (hex.to_owned(), "the `sha256:` is missing"),
+            (format!("sha1:{hex}"), "only sha256 is known"),
+            ("sha256:7c2e".to_owned(), "it has 4 digits"),
+            (format!("sha256:{}zz", &hex[2..]), "other characters"),
+        ] {
+            let error = bad.parse::<CaPin>().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -51,6 +51,20 @@ reasons! {
     UnknownFlag: OPERATOR, "take the flag out of extraArgs; kubelet.config and proxy.config take fields";
     /// The CA bundle can't be read or holds no certificate.
     CaUnusable: OPERATOR, "correct cluster.ca";
+    /// The CA is to be found by its pins, and is not on this machine yet.
+    CaUndiscovered: TIME, "asked for by itself; see the phase trust";
+    /// None of the CA certificates that were found has a public key that cluster.ca.pins names.
+    CaPinMismatch: OPERATOR, "compare with the control plane: openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum; a match goes into cluster.ca.pins as sha256:HASH, anything else is another cluster";
+    /// The cluster does not show its public information to somebody it does not know.
+    ClusterInfoMissing: OPERATOR, "on the control plane: kubeadm init phase bootstrap-token makes it readable (with --anonymous-auth=false it never is); or give cluster.ca.file";
+    /// The cluster's public information bears no signature by this token.
+    ClusterInfoUnsigned: OPERATOR, "on the control plane: kubeadm token create --usages signing,authentication; put the new token in place; it is read again by itself";
+    /// The signature on the cluster's public information is not by this token.
+    ClusterInfoForged: OPERATOR, "the token's secret is mistyped, or somebody else answers at cluster.server: compare both with the control plane; nothing was sent there";
+    /// The cluster's public information was another one when it was read again from a server that had proven itself.
+    ClusterInfoChanged: OPERATOR, "if it stays so, somebody is between this machine and cluster.server; tried again by itself";
+    /// The cluster's public information can't be read.
+    ClusterInfoUnusable: OPERATOR, "see the message; kubectl -n kube-public get configmap cluster-info -o yaml shows it; or give cluster.ca.file";
     /// No token source is configured and there is no identity yet.
     TokenMissing: OPERATOR, "on an admin machine: kn-agent token create --node NAME --print config; then set identity.token";
     /// The API server does not answer.
@@ -73,6 +87,18 @@ reasons! {
     CsrFailed: OPERATOR, "see the condition's message; kubectl delete csr NAME makes the agent ask again";
     /// What the API server issued is not what was asked for.
     CertificateRejected: OPERATOR, "the cluster's signer and cluster.ca do not fit together; correct cluster.ca";
+    /// The supplied certificate or its key can't be used.
+    CertificateUnusable: OPERATOR, "correct the file that the message names; it is read again by itself";
+    /// Others may read a private key or a credential.
+    KeyExposed: OPERATOR, "chmod 600 FILE, chown root FILE; replace what others may have read";
+    /// The supplied certificate is not valid now.
+    CertificateExpired: OPERATOR, "replace the files; they are read again by themselves";
+    /// Nine tenths of the supplied certificate's life are over.
+    CertificateExpiring: OPERATOR, "have a new one issued and replace the files; they are read again by themselves";
+    /// The supplied certificate does not name what the node is reached at: kubectl logs and exec may fail.
+    CertificateNames: OPERATOR, "have one issued with the node's name and address among its subject alternative names";
+    /// The supplied kubeconfig can't be used.
+    KubeconfigUnusable: OPERATOR, "correct the file that the message names; it is read again by itself";
     /// A file can't be written or read.
     FileTrouble: OPERATOR, "mend what the message names (permissions, a read-only mount); tried again by itself";
     /// There is no space left for a file, or a quota is used up.

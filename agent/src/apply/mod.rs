@@ -1,14 +1,18 @@
 //! Steps are done here, and nothing is decided.
 
+mod discover;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use kube::Client;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{CaSource, Config, read_token};
+use crate::config::{Config, read_token};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::paths;
+use crate::names::Token;
+use crate::observe::trust;
 use crate::plan::Step;
 use crate::ports::cluster::{self, Credentials};
 use crate::ports::root::Root;
@@ -51,6 +55,7 @@ async fn one(step: &Step, hands: &Hands) -> Result<(), Failure> {
         Step::WriteFile(file) => on_disk(move || root.write(&file.path, &file.content, file.mode)).await,
         Step::MakeDirectory { path, mode } => on_disk(move || root.make_dir(&path, mode)).await,
         Step::RemoveFile(path) => on_disk(move || root.remove(&path)).await,
+        Step::DiscoverCa { server, pins } => discover::discover(hands, &server, &pins).await,
         Step::EnableUnits(units) => systemd()?.enable(&units).await,
         Step::ReloadSystemd => systemd()?.reload().await,
         Step::StartUnit(unit) => systemd()?.start(unit, false).await,
@@ -118,33 +123,20 @@ fn install(
     }
 }
 
-/// The CA bundle as configured.
-///
-/// # Errors
-/// It can't be read.
-pub fn ca(root: &Root, config: &Config) -> Result<Vec<u8>, Failure> {
-    match &config.cluster.ca {
-        CaSource::Pem(pem) => Ok(pem.clone().into_bytes()),
-        CaSource::File(path) => root
-            .read_following(path)?
-            .map(|file| file.content)
-            .ok_or_else(|| Failure::new(Reason::CaUnusable, format!("`{}` does not exist", path.display()))),
-    }
-}
-
 /// A client with the node's own certificate.
 ///
 /// # Errors
 /// Certificate or CA can't be used.
 pub fn node_client(hands: &Hands) -> Result<Client, Failure> {
-    let pem = hands.root.path(paths::kubelet_client());
-    let ca = ca(&hands.root, &hands.config)?;
-    cluster::client(&hands.config.cluster.server, &ca, &Credentials::Certificate(&pem))
+    let (certificate, key) = match &hands.config.identity.supplied {
+        Some(pair) => (hands.root.path(&pair.certificate), hands.root.path(&pair.key)),
+        None => (hands.root.path(paths::kubelet_client()), hands.root.path(paths::kubelet_client())),
+    };
+    let ca = trust::bundle(&hands.root, &hands.config)?;
+    cluster::client(&hands.config.cluster.server, &ca, &Credentials::Certificate(&certificate, &key))
 }
 
 /// A client that may ask for the certificate: by token for the node's first, as the node itself for kube-proxy's.
-///
-/// The token is read anew each time, so that one that was replaced is used at once.
 ///
 /// # Errors
 /// The token can't be read, or the CA can't be used.
@@ -152,11 +144,16 @@ pub fn request_client(hands: &Hands, purpose: Purpose) -> Result<Client, Failure
     if purpose == Purpose::KubeProxy {
         return node_client(hands);
     }
+    let token = token(hands)?;
+    let ca = trust::bundle(&hands.root, &hands.config)?;
+    cluster::client(&hands.config.cluster.server, &ca, &Credentials::Token(&token))
+}
+
+/// The token, read anew each time, so that one that was replaced is used at once.
+fn token(hands: &Hands) -> Result<Token, Failure> {
     let missing = || Failure::new(Reason::TokenMissing, "identity.token is not set");
     let source = hands.config.identity.token.as_ref().ok_or_else(missing)?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from);
-    let token = read_token(source, &hands.root.path(Path::new("/")), credentials.as_deref())
-        .map_err(|error| Failure::new(Reason::TokenMissing, chain(&error)))?;
-    let ca = ca(&hands.root, &hands.config)?;
-    cluster::client(&hands.config.cluster.server, &ca, &Credentials::Token(&token))
+    read_token(source, &hands.root.path(Path::new("/")), credentials.as_deref())
+        .map_err(|error| Failure::new(Reason::TokenMissing, chain(&error)))
 }

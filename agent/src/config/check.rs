@@ -13,7 +13,7 @@ use super::tree::{Key, Node, Tree};
 use super::{Origin, fragment};
 
 /// Groups of which one key is given; a later file's choice replaces an earlier one's.
-pub(super) const ONE_OF: [&str; 2] = ["cluster.ca", "identity.token"];
+pub(super) const ONE_OF: [&str; 3] = ["cluster.ca", "cluster.clientCA", "identity.token"];
 
 /// What `text`, the content of `file`, sets.
 pub(super) fn file_layer(file: &Path, text: &str, findings: &mut Findings) -> Layer {

@@ -77,7 +77,7 @@ const PROXY_RULES: [Rule; 4] = [
         "clientConnection.kubeconfig",
         |_| false,
         "is set by kn-agent: kube-proxy has a certificate of its own",
-        "remove it",
+        "set `proxy.kubeconfig` where one was made elsewhere",
     ),
 ];
 
@@ -110,7 +110,7 @@ const KUBELET_FLAGS: [(&str, &str); 22] = [
 /// Flags of kube-proxy that are ours or have a key, and that key.
 const PROXY_FLAGS: [(&str, &str); 6] = [
     ("config", "proxy.config"),
-    ("kubeconfig", "cluster.server"),
+    ("kubeconfig", "proxy.kubeconfig"),
     ("master", "cluster.server"),
     ("hostname-override", "node.name"),
     ("cluster-cidr", "cluster.podCIDR"),

@@ -64,8 +64,13 @@ pub(super) enum Kind {
 pub(super) struct ClusterFragment {
     /// Address of the API server, `https://HOST[:PORT]`; port 443 where none is written. Required.
     pub(super) server: Option<String>,
-    /// The certificates the API server is checked against. Required: one of `file` and `data`.
+    /// The certificates the API server is checked against. Required: one of `file`, `data` and `pins`.
     pub(super) ca: Option<CaFragment>,
+    /// The certificates that sign for the cluster's clients, where they are others than those of the API server: one of
+    /// `file` and `data`. The node's certificate must come from them, and the kubelet lets in whom they signed. Default:
+    /// those of `cluster.ca`.
+    #[serde(rename = "clientCA")]
+    pub(super) client_ca: Option<ClientCaFragment>,
     /// The cluster's name, as it appears in kubeconfig files. Default: `kubernetes`.
     pub(super) name: Option<String>,
     /// Cluster DNS as pods see it.
@@ -82,6 +87,20 @@ pub(super) struct ClusterFragment {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CaFragment {
+    /// A PEM file on this machine; an absolute path.
+    pub(super) file: Option<String>,
+    /// PEM text, or base64 of it.
+    pub(super) data: Option<String>,
+    /// Hashes of public keys, `sha256:` and 64 hexadecimal digits, as `kubeadm token create --print-join-command` prints
+    /// them. The certificates are then taken from the cluster itself (ConfigMap `kube-public/cluster-info`): one of them
+    /// must have one of these keys, and the bootstrap token must have signed them, before anything else is said there.
+    pub(super) pins: Option<Vec<String>>,
+}
+
+/// The certificates that sign for the cluster's clients.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClientCaFragment {
     /// A PEM file on this machine; an absolute path.
     pub(super) file: Option<String>,
     /// PEM text, or base64 of it.
@@ -113,22 +132,31 @@ pub(super) enum TextOrList {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct IdentityFragment {
-    /// `bootstrap`: a token asks for the first certificate, which renews itself from then on. Default: `bootstrap`.
-    #[serde(rename = "mode")]
-    pub(super) _mode: Option<IdentityMode>,
+    /// `bootstrap`: a token asks for the first certificate, which renews itself from then on. `certificate`: the
+    /// certificate in `certFile` was issued before, and nothing is asked for; somebody replaces it in time. Default:
+    /// `bootstrap`.
+    pub(super) mode: Option<IdentityMode>,
     /// Where the token for the first certificate is: one of `file`, `credential` and `value`. May be absent once the
-    /// node has a certificate.
+    /// node has a certificate. In mode `certificate` only `cluster.ca.pins` needs it.
     pub(super) token: Option<TokenFragment>,
+    /// The node's certificate in mode `certificate`: a PEM file on this machine, for `system:node:<node.name>` in the
+    /// group `system:nodes`, for client authentication and, where the kubelet is to serve with it, server
+    /// authentication. Read where it is, never copied, and again when it changes.
+    pub(super) cert_file: Option<String>,
+    /// Its private key: a PEM file with mode 0600, also the same file.
+    pub(super) key_file: Option<String>,
     /// The kind of private key to make on the node. Default: `ecdsa-p256`.
     pub(super) key: Option<KeyAlgorithm>,
 }
 
 /// How the first certificate comes about.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum IdentityMode {
     /// A token asks for it.
     Bootstrap,
+    /// It was issued before.
+    Certificate,
 }
 
 /// Where the bootstrap token is.
@@ -228,8 +256,12 @@ pub(super) struct KubeletFragment {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ProxyFragment {
-    /// Whether kn-agent runs kube-proxy; `false` where the cluster runs it as a DaemonSet. Default: `true`.
+    /// Whether kn-agent runs kube-proxy; `false` where the cluster runs it as a DaemonSet, as kubeadm's does. Default:
+    /// `true`.
     pub(super) enabled: Option<bool>,
+    /// A kubeconfig that was made for kube-proxy elsewhere, e.g. `/etc/kubernetes/kube-proxy.kubeconfig`; mode 0600.
+    /// Nothing is asked for then, and the file is never written. Default: kn-agent asks for a certificate and writes one.
+    pub(super) kubeconfig: Option<String>,
     /// The kube-proxy program; an absolute path. Default: searched for in the usual directories.
     pub(super) binary: Option<String>,
     /// How Services are made to work. Default: `iptables`.

@@ -18,6 +18,7 @@ mod starter;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trust;
 mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +36,7 @@ pub use shape::{Key, keys};
 pub use sources::{HostFacts, Loaded, Sources, TokenError, load, read_token};
 pub use starter::STARTER;
 
-use crate::names::{ApiServerUrl, Cidr, NodeName, Token};
+use crate::names::{ApiServerUrl, CaPin, Cidr, NodeName, Token};
 
 /// The validated configuration of a node. Immutable; made once a start and at each reload.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +68,8 @@ pub struct Cluster {
     pub server: ApiServerUrl,
     /// Where the certificates are that the API server is checked against.
     pub ca: CaSource,
+    /// Where the certificates are that sign for clients. `None`: those of `ca`.
+    pub client_ca: Option<ClientCaSource>,
     /// Cluster DNS as pods see it.
     pub dns: Dns,
     /// The block all pods take their addresses from.
@@ -78,6 +81,17 @@ pub struct Cluster {
 /// Where a CA bundle comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaSource {
+    /// A PEM file on this machine.
+    File(PathBuf),
+    /// PEM text, in the configuration itself.
+    Pem(String),
+    /// The cluster's own, found by the hashes of public keys.
+    Pins(Vec<CaPin>),
+}
+
+/// Where the bundle of those who sign for clients comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientCaSource {
     /// A PEM file on this machine.
     File(PathBuf),
     /// PEM text, in the configuration itself.
@@ -100,6 +114,17 @@ pub struct Identity {
     pub token: Option<TokenSource>,
     /// The kind of key to make.
     pub key: KeyAlgorithm,
+    /// The certificate that was issued before (mode `certificate`). `None`: mode `bootstrap`.
+    pub supplied: Option<SuppliedPair>,
+}
+
+/// A certificate and its key that somebody put on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuppliedPair {
+    /// The certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM; may be the same file.
+    pub key: PathBuf,
 }
 
 /// Where the bootstrap token is read from, again each time it is needed.
@@ -216,6 +241,8 @@ pub struct Proxy {
     pub enabled: bool,
     /// `iptables` or `nftables`.
     pub mode: ProxyMode,
+    /// Its kubeconfig, made elsewhere. `None`: ours.
+    pub kubeconfig: Option<PathBuf>,
     /// Program, configuration, flags.
     pub component: Component,
 }

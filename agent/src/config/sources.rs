@@ -166,7 +166,9 @@ fn resolve(layers: Vec<Layer>, root: &Path, findings: &mut Findings) -> Option<(
         }
     };
     let config = validate(fragment, &provenance, findings);
-    check_ca_file(&provenance, root, findings);
+    for path in ["cluster.ca.file", "cluster.clientCA.file"] {
+        check_ca_file(path, &provenance, root, findings);
+    }
     check_token_file(&provenance, root, findings);
     Some((config?, provenance))
 }
@@ -267,8 +269,7 @@ fn read_layer(file: &SourceFile, findings: &mut Findings) -> Option<Layer> {
     Some(layer)
 }
 
-fn check_ca_file(provenance: &Provenance, root: &Path, findings: &mut Findings) {
-    let path = "cluster.ca.file";
+fn check_ca_file(path: &str, provenance: &Provenance, root: &Path, findings: &mut Findings) {
     let Some(file) = provenance.text(path).filter(|file| file.starts_with('/')) else { return };
     let message = match read(&under(root, Path::new(file))) {
         Ok((pem, _)) => match ca::check_pem(&pem) {

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::fragment::{
-    CaFragment, ClusterFragment, DnsFragment, Fragment, IdentityFragment, KubeletFragment, NetworkFragment,
-    NodeFragment, PreflightFragment, ProxyFragment, RuntimeFragment, TextOrList, TokenFragment,
+    ClusterFragment, DnsFragment, Fragment, IdentityFragment, KubeletFragment, NetworkFragment, NodeFragment,
+    PreflightFragment, ProxyFragment, RuntimeFragment, TextOrList, TokenFragment,
 };
 use super::problem::{Findings, Problem, shown};
 use super::{
-    CaSource, Cluster, Component, Config, Dns, Identity, Network, Node, Origin, Preflight, Provenance, Proxy,
-    Runtime, Taint, TokenSource, ca, components, labels,
+    Cluster, Component, Config, Dns, Identity, Network, Node, Origin, Preflight, Provenance, Proxy, Runtime,
+    Taint, TokenSource, components, labels,
 };
 use crate::names::{Cidr, Invalid, NodeName};
 
@@ -31,6 +31,12 @@ pub(super) fn validate(
     let kubelet = check.kubelet(fragment.kubelet.unwrap_or_default());
     let proxy = check.proxy(fragment.proxy.unwrap_or_default());
     let preflight = preflight(fragment.preflight.unwrap_or_default());
+    if identity.supplied.is_some() {
+        check.follows_from_the_certificate(&kubelet);
+    }
+    if let Some(cluster) = &cluster {
+        check.pins_need_a_bootstrap_token(cluster, &identity);
+    }
     let name = node.as_ref().map(|node| &node.name);
     let services = check.services;
     for refused in components::check(&kubelet, &proxy.component, name, services) {
@@ -39,30 +45,30 @@ pub(super) fn validate(
     Some(Config { cluster: cluster?, identity, node: node?, runtime, network, kubelet, proxy, preflight })
 }
 
-struct Check<'a> {
-    provenance: &'a Provenance,
-    findings: &'a mut Findings,
+pub(super) struct Check<'a> {
+    pub(super) provenance: &'a Provenance,
+    pub(super) findings: &'a mut Findings,
     /// `cluster.serviceCIDR`, known even where the rest of `cluster` was refused.
     services: Option<Cidr>,
 }
 
 impl Check<'_> {
-    fn refuse(&mut self, path: &str, message: &str) {
+    pub(super) fn refuse(&mut self, path: &str, message: &str) {
         self.findings.add(Problem::new(path, message).at(self.provenance.locate(path)));
     }
 
-    fn refuse_with(&mut self, path: &str, message: &str, hint: &str) {
+    pub(super) fn refuse_with(&mut self, path: &str, message: &str, hint: &str) {
         self.findings.add(Problem::new(path, message).at(self.provenance.locate(path)).hint(hint));
     }
 
-    fn missing(&mut self, path: &str, hint: &str) {
+    pub(super) fn missing(&mut self, path: &str, hint: &str) {
         if !self.findings.excuses(path) {
             self.findings.add(Problem::new(path, "missing").hint(hint));
         }
     }
 
     /// `text` as what it must be; a problem where it is not.
-    fn parse<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: Option<&str>) -> Option<T> {
+    pub(super) fn parse<T: FromStr<Err = Invalid>>(&mut self, path: &str, text: Option<&str>) -> Option<T> {
         match text?.parse() {
             Ok(value) => Some(value),
             Err(error) => {
@@ -80,7 +86,7 @@ impl Check<'_> {
         address
     }
 
-    fn absolute(&mut self, path: &str, text: Option<String>) -> Option<PathBuf> {
+    pub(super) fn absolute(&mut self, path: &str, text: Option<String>) -> Option<PathBuf> {
         let text = text?;
         if text.starts_with('/') {
             return Some(PathBuf::from(text));
@@ -95,6 +101,7 @@ impl Check<'_> {
         }
         let server = self.parse("cluster.server", fragment.server.as_deref());
         let ca = self.ca(fragment.ca.unwrap_or_default());
+        let client_ca = fragment.client_ca.and_then(|client_ca| self.client_ca(client_ca));
         let dns = self.dns(fragment.dns.unwrap_or_default());
         let pod_cidr: Option<Cidr> = self.parse("cluster.podCIDR", fragment.pod_cidr.as_deref());
         let service_cidr: Option<Cidr> = self.parse("cluster.serviceCIDR", fragment.service_cidr.as_deref());
@@ -109,26 +116,7 @@ impl Check<'_> {
         if name.trim().is_empty() && !self.findings.excuses("cluster.name") {
             self.refuse_with("cluster.name", "empty", "write e.g. `kubernetes`, or leave it out");
         }
-        Some(Cluster { name, server: server?, ca: ca?, dns, pod_cidr, service_cidr })
-    }
-
-    fn ca(&mut self, fragment: CaFragment) -> Option<CaSource> {
-        match fragment {
-            CaFragment { file: Some(file), .. } => {
-                self.absolute("cluster.ca.file", Some(file)).map(CaSource::File)
-            }
-            CaFragment { data: Some(data), .. } => match ca::pem_of(&data) {
-                Ok(pem) => Some(CaSource::Pem(pem)),
-                Err(error) => {
-                    self.refuse("cluster.ca.data", &error.to_string());
-                    None
-                }
-            },
-            CaFragment { file: None, data: None } => {
-                self.missing("cluster.ca", "write e.g. `cluster: {ca: {file: /etc/kn-agent/ca.pem}}`");
-                None
-            }
-        }
+        Some(Cluster { name, server: server?, ca: ca?, client_ca, dns, pod_cidr, service_cidr })
     }
 
     fn dns(&mut self, fragment: DnsFragment) -> Dns {
@@ -156,8 +144,9 @@ impl Check<'_> {
     }
 
     fn identity(&mut self, fragment: IdentityFragment) -> Identity {
+        let supplied = self.supplied(fragment.mode, fragment.cert_file, fragment.key_file);
         let token = fragment.token.and_then(|token| self.token(token));
-        Identity { token, key: fragment.key.unwrap_or_default() }
+        Identity { token, key: fragment.key.unwrap_or_default(), supplied }
     }
 
     /// Where the token is. No message shows what was written: it may be the token in the wrong place.
@@ -272,6 +261,7 @@ impl Check<'_> {
         Proxy {
             enabled: fragment.enabled.unwrap_or(true),
             mode: fragment.mode.unwrap_or_default(),
+            kubeconfig: self.absolute("proxy.kubeconfig", fragment.kubeconfig),
             component,
         }
     }

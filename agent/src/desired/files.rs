@@ -34,6 +34,10 @@ pub mod paths {
     paths! {
         /// The pinned CA bundle.
         ca = "/etc/kubernetes/pki/ca.crt";
+        /// Those who sign for the cluster's clients, where they are others than in the bundle.
+        client_ca = "/etc/kubernetes/pki/client-ca.crt";
+        /// The hash of a bundle that was found by its pins.
+        discovered_ca = "/var/lib/kn-agent/discovered-ca";
         /// The kubelet's certificates.
         kubelet_pki = "/var/lib/kubelet/pki";
         /// The kubelet's current client certificate with its key: a symlink, as the kubelet's own rotation keeps it.

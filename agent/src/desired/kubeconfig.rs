@@ -9,15 +9,20 @@ use crate::config::Config;
 
 /// The kubelet's.
 pub fn kubelet(config: &Config) -> FileSpec {
-    kubeconfig(config, paths::kubelet_kubeconfig(), "kubelet", paths::kubelet_client())
+    let (certificate, key) = match &config.identity.supplied {
+        Some(pair) => (pair.certificate.as_path(), pair.key.as_path()),
+        None => (paths::kubelet_client(), paths::kubelet_client()),
+    };
+    kubeconfig(config, paths::kubelet_kubeconfig(), "kubelet", (certificate, key))
 }
 
 /// kube-proxy's.
 pub fn proxy(config: &Config) -> FileSpec {
-    kubeconfig(config, paths::proxy_kubeconfig(), "kube-proxy", paths::proxy_client())
+    let pair = (paths::proxy_client(), paths::proxy_client());
+    kubeconfig(config, paths::proxy_kubeconfig(), "kube-proxy", pair)
 }
 
-fn kubeconfig(config: &Config, path: &Path, user: &str, certificate: &Path) -> FileSpec {
+fn kubeconfig(config: &Config, path: &Path, user: &str, (certificate, key): (&Path, &Path)) -> FileSpec {
     let fields = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -25,7 +30,7 @@ fn kubeconfig(config: &Config, path: &Path, user: &str, certificate: &Path) -> F
             "server": config.cluster.server.as_str(),
             "certificate-authority": paths::ca(),
         }}],
-        "users": [{"name": user, "user": {"client-certificate": certificate, "client-key": certificate}}],
+        "users": [{"name": user, "user": {"client-certificate": certificate, "client-key": key}}],
         "contexts": [{"name": "default", "context": {"cluster": "kubernetes", "user": user}}],
         "current-context": "default",
     });

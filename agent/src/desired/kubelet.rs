@@ -27,6 +27,19 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
         "serverTLSBootstrap": true,
         "staticPodPath": "/etc/kubernetes/manifests",
     });
+    if config.cluster.client_ca.is_some() {
+        fields["authentication"]["x509"]["clientCAFile"] = json!(paths::client_ca());
+    }
+    if let Some(pair) = &config.identity.supplied {
+        // Nothing is asked for, but what to serve with where the certificate is none for that.
+        let serves = facts.supplied_serves == Some(true);
+        fields["rotateCertificates"] = json!(false);
+        fields["serverTLSBootstrap"] = json!(!serves);
+        if serves {
+            fields["tlsCertFile"] = json!(pair.certificate);
+            fields["tlsPrivateKeyFile"] = json!(pair.key);
+        }
+    }
     if let Some(dns) = config.cluster.dns.address {
         fields["clusterDNS"] = json!([dns]);
         fields["clusterDomain"] = json!(config.cluster.dns.domain);
@@ -91,6 +104,8 @@ pub fn unit(config: &Config, facts: &Facts, version: Version) -> Option<FileSpec
     let program = facts.kubelet.path.as_ref()?;
     let cri =
         if versions::needs_cri_dockerd(version) { format!(" {}", units::CRI_DOCKERD) } else { String::new() };
+    let certificate =
+        config.identity.supplied.as_ref().map_or(paths::kubelet_client(), |pair| &pair.certificate);
     let mut text = format!(
         "# Written by kn-agent; changes are put back. Settings belong into /etc/kn-agent/config.yaml.\n\
          [Unit]\n\
@@ -105,7 +120,7 @@ pub fn unit(config: &Config, facts: &Facts, version: Version) -> Option<FileSpec
          Type=notify\n\
          WorkingDirectory=/var/lib/kubelet\n",
         docker = units::DOCKER,
-        certificate = paths::kubelet_client().display(),
+        certificate = certificate.display(),
     );
     if versions::kubelet_knows(version, "in-tree-aws-credentials") {
         text.push_str(

@@ -1,6 +1,7 @@
 //! What must be true of the node: configuration and facts in, files and names out. Pure.
 
 pub mod certificates;
+pub mod cluster_info;
 pub mod cni;
 pub mod fields;
 pub mod files;
@@ -40,6 +41,9 @@ pub struct Facts {
     pub route_address: Option<IpAddr>,
     /// The directory the CNI plugins were found in.
     pub cni_bin_dir: Option<PathBuf>,
+    /// Whether the certificate that was issued before is one to serve with; `None` where there is none or it can't be
+    /// read.
+    pub supplied_serves: Option<bool>,
 }
 
 /// A program as found.
@@ -104,6 +108,9 @@ impl Desired {
 /// Computes what must be true. `None` while a fact it stands on is not known yet (the kubelet's version).
 pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     let version = facts.kubelet.version?;
+    if config.identity.supplied.is_some() {
+        facts.supplied_serves?;
+    }
     let cri = versions::needs_cri_dockerd(version);
     let driver = runtime::kubelet_cgroup_driver(config, facts);
     let mut host_files = vec![
@@ -119,7 +126,9 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
         enabled.push(units::CRI_DOCKERD);
     }
     if config.proxy.enabled {
-        host_files.push(kubeconfig::proxy(config));
+        if config.proxy.kubeconfig.is_none() {
+            host_files.push(kubeconfig::proxy(config));
+        }
         host_files.push(proxy::configuration(config, facts)?);
         host_files.push(proxy::unit(config, facts)?);
         enabled.push(units::KUBE_PROXY);
@@ -133,7 +142,8 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
         kubelet_cgroup_driver: driver,
         cri_dockerd: cri,
         client_certificate: certificates::kubelet_client(config),
-        proxy_certificate: config.proxy.enabled.then(|| certificates::proxy(config)),
+        proxy_certificate: (config.proxy.enabled && config.proxy.kubeconfig.is_none())
+            .then(|| certificates::proxy(config)),
         node: node::registration(config, facts),
     })
 }

@@ -17,7 +17,7 @@ pub fn configuration(config: &Config, _facts: &Facts) -> Option<FileSpec> {
     let mut fields = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "clientConnection": {"kubeconfig": paths::proxy_kubeconfig()},
+        "clientConnection": {"kubeconfig": config.proxy.kubeconfig.as_deref().unwrap_or(paths::proxy_kubeconfig())},
         "healthzBindAddress": "0.0.0.0:10256",
         "hostnameOverride": config.node.name.as_str(),
         "metricsBindAddress": "127.0.0.1:10249",
@@ -59,7 +59,7 @@ pub fn unit(config: &Config, facts: &Facts) -> Option<FileSpec> {
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n",
-        certificate = paths::proxy_client().display(),
+        certificate = config.proxy.kubeconfig.as_deref().unwrap_or(paths::proxy_client()).display(),
         exec = units::exec_start(&program.display().to_string(), &flags),
     );
     Some(FileSpec::new(&paths::units().join(units::KUBE_PROXY), text, 0o600))

@@ -79,6 +79,12 @@ pub const KUBELET: &[Setting] = &[
         source: "kubelet/config/v1beta1 types.go",
     },
     Setting { name: "register-with-taints", since: 0, until: NEVER, source: "cmd/kubelet/app/options" },
+    Setting {
+        name: "serving-file-reload",
+        since: 31,
+        until: NEVER,
+        source: "ReloadKubeletServerCertificateFile, kubernetes/kubernetes#124574",
+    },
     Setting { name: "dockershim", since: 0, until: 24, source: "KEP-2221" },
     Setting {
         name: "in-tree-aws-credentials",

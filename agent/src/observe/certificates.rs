@@ -95,7 +95,7 @@ pub fn read(root: &Root, path: &Path) -> Fact<Option<Certificate>> {
     Ok(Some(certificate))
 }
 
-fn key_in(pem: &[u8]) -> Option<SecretString> {
+pub(super) fn key_in(pem: &[u8]) -> Option<SecretString> {
     let text = std::str::from_utf8(pem).ok()?;
     let begin = text
         .match_indices("-----BEGIN ")

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::supplied;
 use crate::config::Config;
 use crate::desired::{DaemonJson, Facts, FileId, Program, cni, paths};
 use crate::ports::{program, root::Root};
@@ -34,6 +35,11 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
             .iter()
             .map(PathBuf::from)
             .find(|dir| cni::BRIDGE_PLUGINS.iter().all(|plugin| root.exists(&dir.join(plugin)))),
+        supplied_serves: config
+            .identity
+            .supplied
+            .as_ref()
+            .and_then(|pair| supplied::is_for_serving(root, &pair.certificate)),
     }
 }
 

@@ -4,6 +4,8 @@ pub mod certificates;
 pub mod facts;
 pub mod proxies;
 pub mod runtime;
+pub mod supplied;
+pub mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 
-use crate::config::{CaSource, Config};
+use crate::config::Config;
 use crate::desired::{Desired, Facts, cni, paths, units};
 use crate::ports::cluster::Seen;
 use crate::ports::root::{FileOnDisk, Root};
@@ -49,8 +51,10 @@ pub struct Attempt {
 pub struct Observed {
     /// What the configuration alone does not say.
     pub facts: Facts,
-    /// The CA bundle as configured, PEM.
+    /// The CA bundle as configured, or as found by pins, PEM.
     pub configured_ca: Fact<Vec<u8>>,
+    /// The bundle of those who sign for clients, PEM.
+    pub client_ca: Fact<Vec<u8>>,
     /// Files, by path: those that are desired, and a few more.
     pub files: BTreeMap<PathBuf, Fact<Option<FileOnDisk>>>,
     /// Kernel settings by name; `None` where the kernel has no such setting (a module is missing).
@@ -59,6 +63,10 @@ pub struct Observed {
     pub units: BTreeMap<&'static str, Fact<UnitState>>,
     /// Certificates by where they are.
     pub client_certificate: Fact<Option<Certificate>>,
+    /// What else is to be known of a certificate that was issued before; mode `certificate` alone.
+    pub supplied: Option<Fact<supplied::Pair>>,
+    /// kube-proxy's kubeconfig that was made elsewhere, where there is one.
+    pub proxy_kubeconfig: Option<Fact<supplied::Kubeconfig>>,
     /// kube-proxy's.
     pub proxy_certificate: Fact<Option<Certificate>>,
     /// The kubelet's serving certificate.
@@ -136,13 +144,21 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
     let proxy = async { if active(units::KUBE_PROXY) { healthy(10256).await } else { inactive() } };
     let twice = active(units::KUBE_PROXY) && root.exists(paths::joined());
     let (docker, kubelet_health, proxy_health) = futures::join!(docker, kubelet, proxy);
+    let supplied = eyes.config.identity.supplied.as_ref().map(|pair| supplied::pair(root, pair));
+    let client_certificate = match &supplied {
+        Some(pair) => pair.as_ref().map(|pair| Some(pair.certificate.clone())).map_err(Clone::clone),
+        None => certificates::read(root, paths::kubelet_client()),
+    };
     Observed {
         facts: facts.clone(),
-        configured_ca: configured_ca(root, eyes.config),
+        configured_ca: trust::bundle(root, eyes.config),
+        client_ca: trust::client_bundle(root, eyes.config),
         files: files(root, eyes.config, desired),
         sysctls: sysctls(root, desired),
         units,
-        client_certificate: certificates::read(root, paths::kubelet_client()),
+        client_certificate,
+        supplied,
+        proxy_kubeconfig: eyes.config.proxy.kubeconfig.as_ref().map(|path| supplied::kubeconfig(root, path)),
         proxy_certificate: certificates::read(root, paths::proxy_client()),
         serving_certificate: certificates::read(root, paths::kubelet_server()),
         pending_client_key: certificates::read_pending_key(root, paths::pending_client_key()),
@@ -166,20 +182,6 @@ async fn healthy(port: u16) -> Result<(), String> {
     }
 }
 
-fn configured_ca(root: &Root, config: &Config) -> Fact<Vec<u8>> {
-    use crate::reason::Reason::CaUnusable;
-    match &config.cluster.ca {
-        CaSource::Pem(pem) => Ok(pem.clone().into_bytes()),
-        CaSource::File(path) => match root.read_following(path) {
-            Ok(Some(file)) => Ok(file.content),
-            Ok(None) => {
-                Err(Failure::new(CaUnusable, format!("cluster.ca.file `{}` does not exist", path.display())))
-            }
-            Err(failure) => Err(Failure::new(CaUnusable, failure.message)),
-        },
-    }
-}
-
 fn files(
     root: &Root,
     config: &Config,
@@ -188,6 +190,7 @@ fn files(
     let specs = desired.into_iter().flat_map(Desired::files).map(|f| f.path.clone());
     let more = [
         paths::ca().to_owned(),
+        paths::client_ca().to_owned(),
         paths::joined().to_owned(),
         paths::daemon_json().to_owned(),
         cni::bridge_path(config),

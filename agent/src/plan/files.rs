@@ -1,10 +1,9 @@
-//! Trust and Host: what is written before anything is started.
+//! Host: what is written before anything is started.
 
 use std::path::Path;
 
 use super::{Step, Verdict, View, later, unit};
-use crate::desired::{FileSpec, paths, units};
-use crate::observe::certificates;
+use crate::desired::{FileSpec, units};
 use crate::reason::Reason;
 
 /// The step that puts a file right; `None` where it is.
@@ -13,23 +12,6 @@ pub(super) fn write(view: View<'_>, spec: &FileSpec) -> Result<Option<Step>, Ver
         Some(Ok(Some(found))) if found.content == spec.content && found.mode == spec.mode => Ok(None),
         Some(Err(failure)) => Err(Verdict::from_failure(failure, Some(later(view.now)))),
         _ => Ok(Some(Step::WriteFile(spec.clone()))),
-    }
-}
-
-/// The CA bundle is on disk, as configured.
-pub(super) fn trust(view: View<'_>) -> Verdict {
-    let pem = match &view.observed.configured_ca {
-        Ok(pem) => pem,
-        Err(failure) => return Verdict::from_failure(failure, None),
-    };
-    let certificate = match certificates::parse(pem) {
-        Ok(certificate) => certificate,
-        Err(why) => return Verdict::blocked(Reason::CaUnusable, format!("cluster.ca: {why}")),
-    };
-    match write(view, &FileSpec::new(paths::ca(), pem.clone(), 0o644)) {
-        Err(verdict) => verdict,
-        Ok(Some(step)) => Verdict::Act(vec![step]),
-        Ok(None) => Verdict::Satisfied(format!("CA {}", certificate.common_name)),
     }
 }
 

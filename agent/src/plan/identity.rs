@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 
-use super::{Step, Verdict, View};
+use super::{Step, Verdict, View, supplied};
 use crate::config::TokenSource;
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::paths;
@@ -19,6 +19,9 @@ use crate::reason::Reason;
 pub(super) fn client(view: View<'_>) -> Verdict {
     let spec = crate::desired::certificates::kubelet_client(view.config);
     let observed = view.observed;
+    if let Some(pair) = &observed.supplied {
+        return supplied::client(view, pair);
+    }
     if let Some(verdict) = usable(view, &spec, &observed.client_certificate, &observed.pending_client_key) {
         return verdict;
     }
@@ -36,6 +39,9 @@ pub(super) fn proxy(view: View<'_>) -> Verdict {
     if !view.config.proxy.enabled {
         return Verdict::Satisfied("kube-proxy is not ours".to_owned());
     }
+    if let Some(kubeconfig) = &view.observed.proxy_kubeconfig {
+        return supplied::proxy(view, kubeconfig);
+    }
     let spec = crate::desired::certificates::proxy(view.config);
     if let Some(verdict) =
         usable(view, &spec, &view.observed.proxy_certificate, &view.observed.pending_proxy_key)
@@ -47,6 +53,9 @@ pub(super) fn proxy(view: View<'_>) -> Verdict {
 
 /// The kubelet asks for its serving certificate by itself; we tell what became of it.
 pub(super) fn serving(view: View<'_>) -> Verdict {
+    if let Some(verdict) = supplied::serving(view) {
+        return verdict;
+    }
     match &view.observed.serving_certificate {
         Ok(Some(certificate)) if certificate.is_valid_at(view.now) => {
             Verdict::Satisfied(valid_for(certificate, view.now))
@@ -78,13 +87,13 @@ fn usable(
     Some(Verdict::Satisfied(valid_for(certificate, view.now)))
 }
 
-fn valid_for(certificate: &Certificate, now: Timestamp) -> String {
+pub(super) fn valid_for(certificate: &Certificate, now: Timestamp) -> String {
     let hours = (certificate.not_after - now.as_second()) / 3600;
     format!("{}, valid for {} days {} hours", certificate.common_name, hours / 24, hours % 24)
 }
 
-/// What we asked for: subject, no CA, signed by the configured CA.
-fn check(view: View<'_>, spec: &CertificateSpec, certificate: &Certificate) -> Result<(), String> {
+/// What we asked for: subject, no CA, signed by the CA of clients.
+pub(super) fn check(view: View<'_>, spec: &CertificateSpec, certificate: &Certificate) -> Result<(), String> {
     let groups: Vec<&str> = spec.subject.organization.as_deref().into_iter().collect();
     if certificate.common_name != spec.subject.common_name || certificate.organizations != groups {
         return Err(format!(
@@ -95,9 +104,10 @@ fn check(view: View<'_>, spec: &CertificateSpec, certificate: &Certificate) -> R
     if certificate.is_ca {
         return Err("it is a CA certificate".to_owned());
     }
-    match &view.observed.configured_ca {
-        Ok(ca) if certificates::is_signed_by(certificate, ca) => Ok(()),
-        Ok(_) => Err("cluster.ca did not sign it".to_owned()),
+    let ca = if view.config.cluster.client_ca.is_some() { "cluster.clientCA" } else { "cluster.ca" };
+    match &view.observed.client_ca {
+        Ok(bundle) if certificates::is_signed_by(certificate, bundle) => Ok(()),
+        Ok(_) => Err(format!("{ca} did not sign it")),
         Err(failure) => Err(failure.message.clone()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Verdict, View, again, bring_up, network, newest_write};
+use super::{Verdict, View, again, bring_up, network, newest_write, supplied};
 use crate::desired::units;
 use crate::reason::Reason;
 
@@ -14,7 +14,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         return verdict;
     }
     let inputs = units::inputs(units::KUBELET);
-    let written = newest_write(view, inputs.iter().map(PathBuf::as_path));
+    let written = newest_write(view, inputs.iter().map(PathBuf::as_path)).max(supplied::served_since(view));
     if let Some(verdict) = bring_up(view, units::KUBELET, written) {
         return verdict;
     }

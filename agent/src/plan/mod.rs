@@ -11,9 +11,11 @@ pub mod preflight;
 mod proxy;
 mod runtime;
 mod step;
+mod supplied;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the model makes files and starts at the present")]
 mod tests;
+mod trust;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -139,6 +141,9 @@ impl View<'_> {
 /// is to start: on a joined node no check holds that back.
 fn version_unknown(view: View<'_>) -> Verdict {
     let facts = &view.observed.facts;
+    if let Some(Err(failure)) = view.observed.supplied.as_ref().filter(|_| facts.supplied_serves.is_none()) {
+        return Verdict::from_failure(failure, None);
+    }
     if let Some(error) = &facts.kubelet.error {
         return Verdict::blocked(Reason::BinaryMissing, error.clone());
     }
@@ -181,7 +186,7 @@ fn decide(phase: Phase, view: View<'_>) -> Verdict {
     match phase {
         Phase::Preflight => preflight::verdict(view),
         Phase::Programs => preflight::programs(view),
-        Phase::Trust => files::trust(view),
+        Phase::Trust => trust::verdict(view),
         Phase::Identity => identity::client(view),
         Phase::Host => files::host(view),
         Phase::Engine => engine::verdict(view),

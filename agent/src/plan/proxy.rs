@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Verdict, View, again, bring_up, newest_write};
+use super::{Verdict, View, again, bring_up, newest_write, supplied};
 use crate::desired::units;
 use crate::reason::Reason;
 
@@ -12,7 +12,8 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         return Verdict::Satisfied("kube-proxy is not ours (proxy.enabled: false)".to_owned());
     }
     let inputs = units::inputs(units::KUBE_PROXY);
-    let written = newest_write(view, inputs.iter().map(PathBuf::as_path));
+    let written =
+        newest_write(view, inputs.iter().map(PathBuf::as_path)).max(supplied::kubeconfig_since(view));
     if let Some(verdict) = bring_up(view, units::KUBE_PROXY, written) {
         return verdict;
     }

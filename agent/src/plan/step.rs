@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Node;
 
 use crate::desired::FileSpec;
 use crate::desired::certificates::CertificateSpec;
+use crate::names::{ApiServerUrl, CaPin};
 
 /// One act.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,13 @@ pub enum Step {
     },
     /// Take a file of ours away.
     RemoveFile(PathBuf),
+    /// Find the cluster's CA by its pins, and put it in place once it is proven.
+    DiscoverCa {
+        /// The API server.
+        server: ApiServerUrl,
+        /// What the CA is known by.
+        pins: Vec<CaPin>,
+    },
     /// Have units start at boot.
     EnableUnits(Vec<&'static str>),
     /// Make systemd read its unit files.
@@ -65,6 +73,7 @@ impl Step {
             Self::WriteFile(file) => format!("write {}", file.path.display()),
             Self::MakeDirectory { path, .. } => format!("make {}", path.display()),
             Self::RemoveFile(path) => format!("remove {}", path.display()),
+            Self::DiscoverCa { server, .. } => format!("discover CA at {server}"),
             Self::EnableUnits(units) => format!("enable {}", units.join(" ")),
             Self::ReloadSystemd => "reload systemd".to_owned(),
             Self::StartUnit(unit) => format!("start {unit}"),

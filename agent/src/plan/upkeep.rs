@@ -1,6 +1,6 @@
 //! What a join need not wait for.
 
-use super::{Step, Verdict, View, files, unit};
+use super::{Step, Verdict, View, files, supplied, unit};
 use crate::desired::units;
 use crate::reason::Reason;
 
@@ -38,9 +38,10 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     if !steps.is_empty() {
         return Verdict::Act(steps);
     }
-    match proxy_twice(view) {
-        Some(why) => Verdict::blocked(Reason::ProxyTwice, why),
-        None => Verdict::Satisfied(format!("{} units start at boot", desired.enabled.len())),
+    match (proxy_twice(view), supplied::expiring(view)) {
+        (Some(why), _) => Verdict::blocked(Reason::ProxyTwice, why),
+        (None, Some(expiring)) => expiring,
+        (None, None) => Verdict::Satisfied(format!("{} units start at boot", desired.enabled.len())),
     }
 }
 

@@ -28,8 +28,8 @@ const WATCH_SECONDS: u32 = 200;
 pub enum Credentials<'a> {
     /// A bootstrap token: may create and watch certificate signing requests.
     Token(&'a Token),
-    /// A PEM file with certificate and key: the node itself.
-    Certificate(&'a Path),
+    /// PEM files with certificate and key, or one with both: the node itself.
+    Certificate(&'a Path, &'a Path),
 }
 
 /// What a watch last saw of its object.
@@ -71,10 +71,9 @@ pub fn client(
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(program)));
     match credentials {
         Credentials::Token(token) => config.auth_info.token = Some(token.expose().to_owned().into()),
-        Credentials::Certificate(path) => {
-            let path = path.to_string_lossy().into_owned();
-            config.auth_info.client_certificate = Some(path.clone());
-            config.auth_info.client_key = Some(path);
+        Credentials::Certificate(certificate, key) => {
+            config.auth_info.client_certificate = Some(certificate.to_string_lossy().into_owned());
+            config.auth_info.client_key = Some(key.to_string_lossy().into_owned());
         }
     }
     Client::try_from(config).map_err(|error| classify("make a client for", server.as_str(), &error))
@@ -203,7 +202,7 @@ fn classify(verb: &str, what: &str, error: &kube::Error) -> Failure {
 }
 
 /// Whether TLS refused the server's certificate somewhere down the chain of causes.
-fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(super) fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = next {
         if let Some(tls) = current.downcast_ref::<rustls::Error>() {

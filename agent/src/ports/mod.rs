@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod cluster;
+pub mod discovery;
 pub mod http;
 pub mod keys;
 pub mod program;

@@ -17,7 +17,11 @@ impl Reconciler {
         }
         let conf_dir = self.hands.config.network.conf_dir.clone();
         let ours = [paths::kubelet_config().parent(), Some(paths::kubelet_pki()), paths::joined().parent()];
-        let files: Vec<&Path> = ours.into_iter().flatten().chain([conf_dir.as_path()]).collect();
+        let config = self.hands.config.clone();
+        let pair = config.identity.supplied.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+        let supplied = pair.chain(&config.proxy.kubeconfig).filter_map(|path| path.parent());
+        let files: Vec<&Path> =
+            ours.into_iter().flatten().chain([conf_dir.as_path()]).chain(supplied).collect();
         self.follow_directories("files", &files, || Wake::Files);
         self.follow_directories("unit files", &[paths::units()], || Wake::UnitFiles);
     }

@@ -196,7 +196,9 @@ impl Reconciler {
         let route_address = fresh.route_address.or(self.facts.route_address);
         let docker = self.docker.as_ref().and_then(|info| info.as_ref().ok());
         let docker_cgroup_driver = docker.map(|info| info.cgroup_driver.clone());
-        self.facts = Facts { kubelet, proxy, docker_cgroup_driver, route_address, ..fresh };
+        // Nor does a certificate that is being replaced change the kubelet's configuration.
+        let supplied_serves = fresh.supplied_serves.or(self.facts.supplied_serves);
+        self.facts = Facts { kubelet, proxy, docker_cgroup_driver, route_address, supplied_serves, ..fresh };
         if other_kubelet {
             self.ask_kubelet();
         }

@@ -14,6 +14,7 @@ use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::observe::{Fact, Observed};
 use crate::plan::{Phase, Plan, Verdict};
 use crate::ports::cluster::{self, Seen};
+use crate::ports::keys::sha256;
 
 impl Reconciler {
     /// Watches exactly what the phases wait for.
@@ -21,9 +22,9 @@ impl Reconciler {
         let satisfied = |phase| plan.verdicts.get(&phase).is_some_and(Verdict::is_satisfied);
         let config = self.hands.config.clone();
         if satisfied(Phase::Identity) {
-            // The key's hash is in the watch's name, so that a rotated certificate gets a connection of its own.
+            // The certificate's hash is in the watch's name, so that another one gets a connection of its own.
             let certificate = observed.client_certificate.as_ref().ok().and_then(Option::as_ref);
-            let name = format!("node {}", certificate.map_or("", |c| c.public_key_hash.as_str()));
+            let name = format!("node {}", certificate.map_or_else(String::new, |c| sha256(&c.der)));
             if !self.watches.contains_key(&name) {
                 self.drop_watches("node ");
                 self.watch_node(name);

@@ -67,7 +67,9 @@ fn row(key: &Key, defaults: &BTreeMap<String, Leaf>) -> [String; 4] {
 
 /// Keys that have no default because one has to be given, or one of several.
 fn is_given(path: &str) -> bool {
-    path == "cluster.server" || path.starts_with("cluster.ca.") || path.starts_with("identity.token.")
+    let groups = ["cluster.ca.", "cluster.clientCA.", "identity.token."];
+    let keys = ["cluster.server", "identity.certFile", "identity.keyFile"];
+    keys.contains(&path) || groups.iter().any(|group| path.starts_with(group))
 }
 
 /// What holds where nothing but the least is written.

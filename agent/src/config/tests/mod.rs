@@ -6,6 +6,7 @@ mod commands;
 mod layers;
 mod reading;
 mod secrets;
+mod trust;
 mod values;
 
 use std::fmt::Write as _;

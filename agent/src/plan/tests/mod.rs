@@ -6,6 +6,8 @@ mod fixture;
 mod messages;
 mod properties;
 mod seeded;
+mod supplied;
+mod trust;
 mod world;
 
 use std::collections::BTreeMap;

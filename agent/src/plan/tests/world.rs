@@ -66,6 +66,7 @@ impl World {
             route_address: Some("10.0.0.2".parse().unwrap()),
             docker_cgroup_driver: None,
             cni_bin_dir: Some("/opt/cni/bin".into()),
+            supplied_serves: None,
         };
         let unit = |name: &&'static str| {
             let known = matches!(*name, units::DOCKER | units::SYSCTL | units::MODULES);
@@ -80,6 +81,9 @@ impl World {
             files: BTreeMap::new(),
             sysctls: desired::files::SYSCTLS.iter().map(|&(name, _)| (name, Some("0".to_owned()))).collect(),
             units: units::ALL.iter().map(unit).collect(),
+            client_ca: Ok(FIXTURE.ca.clone().into_bytes()),
+            supplied: None,
+            proxy_kubeconfig: None,
             client_certificate: Ok(None),
             proxy_certificate: Ok(None),
             serving_certificate: Ok(None),
@@ -133,6 +137,12 @@ impl World {
             }
             Step::MakeDirectory { .. } => {}
             Step::RemoveFile(path) => self.forget(path),
+            Step::DiscoverCa { .. } => {
+                let content = FIXTURE.ca.clone().into_bytes();
+                self.observed.configured_ca = Ok(content.clone());
+                self.observed.client_ca = Ok(content.clone());
+                self.written(paths::ca(), FileOnDisk { content, mode: 0o644, mtime_usec: at });
+            }
             Step::EnableUnits(names) => names.iter().for_each(|name| {
                 if let Some(state) = self.unit(name) {
                     "enabled".clone_into(&mut state.enabled);
