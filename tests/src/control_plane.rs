@@ -184,6 +184,12 @@ impl ControlPlane {
         Ok((Kubectl::new(self.kubernetes.program("kubectl")?, path), identity))
     }
 
+    /// A certificate for a node, client and server in one, signed for it by the cluster's authority; it is valid for
+    /// `days` more, or ended as many ago.
+    pub fn certificate_of_node(&self, node: &str, address: IpAddr, days: i64) -> Result<Identity> {
+        self.pki.both("node", &format!("system:node:{node}"), (address, node), days)
+    }
+
     /// Starts a part that is not running and waits until it answers.
     pub fn start_component(&mut self, component: Component) -> Result<()> {
         let log = self.run.subdirectory("log")?.join(format!("{}.log", component.name()));

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -75,6 +76,22 @@ impl Pki {
             params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(name, params)
+    }
+
+    /// A certificate for a user in a group that may also serve at an address and a name; `days` from now on, which may
+    /// lie behind.
+    pub(crate) fn both(&self, name: &str, user: &str, at: (IpAddr, &str), days: i64) -> Result<Identity> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.subject_alt_names = vec![SanType::IpAddress(at.0), SanType::DnsName(at.1.try_into()?)];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let now = SystemTime::now();
+        let day = Duration::from_hours(24) * u32::try_from(days.unsigned_abs())?;
+        params.not_before = (now - day - Duration::from_hours(24)).into();
+        params.not_after = if days < 0 { now - day } else { now + day }.into();
         self.sign(name, params)
     }
 

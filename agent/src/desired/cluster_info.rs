@@ -35,7 +35,7 @@ impl ClusterInfo {
             let why = "identity.token is a static token, which signs nothing: cluster.ca.pins needs a bootstrap token";
             Failure::new(Reason::ClusterInfoUnsigned, why)
         })?;
-        let Some(signature) = data.get(&format!("jws-kubeconfig-{id}")).and_then(Value::as_str) else {
+        let Some(signature) = data.get(format!("jws-kubeconfig-{id}")).and_then(Value::as_str) else {
             let why = format!(
                 "ConfigMap `kube-public/cluster-info` is not signed by the token `{id}`: it is unknown or expired, or \
                  not made for signing"

@@ -138,8 +138,8 @@ pub fn kubeconfig(root: &Root, path: &Path) -> Fact<Kubeconfig> {
     let user = context.user.as_deref().unwrap_or_default();
     let credentials = parsed.auth_infos.iter().find(|u| u.name == user).and_then(|u| u.auth_info.as_ref());
     let credentials = credentials.ok_or_else(|| bad(format!("its user `{user}` does not exist")))?;
-    let content = Content { root, directory: path.parent().unwrap_or(Path::new("/")), file: &file };
-    let ca = content.of(
+    let named_in_it = Content { root, directory: path.parent().unwrap_or(Path::new("/")), file: &file };
+    let ca = named_in_it.of(
         cluster.certificate_authority_data.as_deref(),
         cluster.certificate_authority.as_deref(),
         false,
@@ -151,7 +151,7 @@ pub fn kubeconfig(root: &Root, path: &Path) -> Fact<Kubeconfig> {
         server: cluster.server.clone().unwrap_or_default(),
         has_ca: ca.is_some(),
         is_insecure: cluster.insecure_skip_tls_verify == Some(true),
-        certificate: content.certificate(credentials, user)?,
+        certificate: named_in_it.certificate(credentials, user)?,
         placed_usec: placed_usec(root, path),
     })
 }
@@ -213,14 +213,15 @@ fn read(root: &Root, path: &Path, file: &str, reason: Reason) -> Fact<FileOnDisk
 /// As [`read`], of a file that nobody but its owner may read.
 fn read_secret(root: &Root, path: &Path, file: &str, reason: Reason) -> Fact<FileOnDisk> {
     let found = read(root, path, file, reason)?;
-    if found.mode & 0o077 == 0 {
-        return Ok(found);
+    if found.mode & 0o077 != 0 {
+        let why = format!("{file} has mode {:04o}, expected 0600", found.mode);
+        return Err(Failure::new(Reason::KeyExposed, why));
     }
-    Err(Failure::new(Reason::KeyExposed, format!("{file} has mode {:04o}, expected 0600", found.mode)))
+    Ok(found)
 }
 
 /// A file that was written elsewhere and moved here has an old time of writing, but a new one of change.
 fn placed_usec(root: &Root, path: &Path) -> i64 {
     let times = |meta: std::fs::Metadata| meta.ctime() * 1_000_000 + meta.ctime_nsec() / 1000;
-    std::fs::metadata(root.path(path)).map(times).unwrap_or(0)
+    std::fs::metadata(root.path(path)).map_or(0, times)
 }

@@ -215,7 +215,8 @@ impl Reconciler {
             attempts: &self.attempts,
             under_way: self.busy.values().flatten().cloned().collect(),
         };
-        let observed = observe::observe(&eyes, &self.facts, desired.as_ref()).await;
+        // Large enough to be moved about slowly otherwise.
+        let observed = Box::pin(observe::observe(&eyes, &self.facts, desired.as_ref())).await;
         self.units.learn(&observed.units);
         (observed, desired)
     }

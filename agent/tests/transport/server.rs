@@ -165,7 +165,7 @@ impl Server {
 /// A request's head and the body that came with it.
 async fn head(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut text = Vec::new();
-    let mut buffer = [0; 16384];
+    let mut buffer = [0; 4096];
     while !text.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read(&mut buffer).await {
             Ok(count @ 1..) => text.extend_from_slice(&buffer[..count]),

@@ -20,6 +20,9 @@ use crate::ports::root::Root;
 
 const DAY: i64 = 86_400;
 
+/// What a test does to a kubeconfig before it is written.
+type Edit = fn(&mut Value);
+
 /// A directory for what an operator puts in place, and the authority that issued it.
 struct Operator {
     directory: tempfile::TempDir,
@@ -136,7 +139,9 @@ impl Operator {
         self.look(&mut world);
         // What stands before the certificate: the CA is on disk.
         if let Verdict::Act(steps) = &world.plan().verdicts[&Phase::Trust] {
-            steps.iter().for_each(|step| world.apply(step));
+            for step in steps {
+                world.apply(step);
+            }
         }
         world
     }
@@ -396,7 +401,6 @@ fn a_kubeconfig_that_leads_nowhere_or_to_anybody_is_refused() {
     operator.kubeconfig(&mut world, &Order::proxy(), |_| {});
     settle(&mut world);
     let start = "KubeconfigUnusable! proxy.kubeconfig `/kube-proxy.kubeconfig`: ";
-    type Edit = fn(&mut Value);
     let cases: [(Edit, &str); 9] = [
         (|f| f["current-context"] = json!(""), "it has no current-context"),
         (|f| f["current-context"] = json!("x"), "its current-context `x` does not exist"),
@@ -468,7 +472,7 @@ fn a_kubeconfig_may_name_files_hold_a_token_and_lead_to_another_address() {
         "{told}"
     );
     operator.kubeconfig(&mut world, &Order::proxy(), |fields| {
-        fields["users"][0]["user"] = json!({"token": "canary"})
+        fields["users"][0]["user"] = json!({"token": "canary"});
     });
     assert_eq!(said(&world, Phase::ProxyIdentity), "ok: proxy.kubeconfig `/kube-proxy.kubeconfig`: a token");
     assert!(!format!("{:?}", world.observed).contains("canary"));
