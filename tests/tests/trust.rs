@@ -143,7 +143,7 @@ fn a_cluster_of_kubeadms_is_joined_with_server_token_and_pin() -> Result<()> {
     let mut joining = Joining { scenario: Scenario::start("trust", Minor::V1_36)? };
     kubeadm(&joining.scenario)?;
     let pin = pin(&joining.scenario)?;
-    let wrong = pin.replace(|c: char| c.is_ascii_digit(), "a");
+    let wrong = format!("sha256:{}", "ab".repeat(32));
     joining.is_refused(
         &joining.config(&wrong, TOKEN),
         "CaPinMismatch",
