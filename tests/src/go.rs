@@ -28,6 +28,11 @@ pub(crate) fn required_version(name: &str, dependency: &str) -> Result<String> {
 
 /// Builds the module `name` into the program `out`, with the `-X` settings given.
 pub(crate) fn build(name: &str, out: &Path, settings: &[(&str, &str)]) -> Result<()> {
+    build_package(name, ".", out, settings)
+}
+
+/// The same for a package in a folder of the module, as `./folder`.
+pub(crate) fn build_package(name: &str, package: &str, out: &Path, settings: &[(&str, &str)]) -> Result<()> {
     ensure!(packages::find("go").is_some(), "Go is not on PATH (tests/README.md: what the lab needs)");
     let mut linker = "-s -w".to_owned();
     for (variable, value) in settings {
@@ -36,7 +41,7 @@ pub(crate) fn build(name: &str, out: &Path, settings: &[(&str, &str)]) -> Result
     run(Command::new("go")
         .args(["build", "-trimpath", "-ldflags", &linker, "-o"])
         .arg(out)
-        .arg(".")
+        .arg(package)
         .env("CGO_ENABLED", "0")
         .current_dir(module(name)))?;
     Ok(())

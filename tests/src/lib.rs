@@ -56,7 +56,7 @@ pub use fresh::Fresh;
 pub use images::{DEMO_IMAGE, PAUSE_IMAGE};
 pub use interrupt::{interrupted, watch_signals};
 pub use kubectl::Kubectl;
-pub use kubernetes::{Kubernetes, Minor};
+pub use kubernetes::{Kubernetes, Minor, csrcheck, csrcheck_version};
 pub use node::{Node, NodeOutput};
 pub use pki::Identity;
 pub use process::wait_until;
