@@ -12,6 +12,7 @@ use x509_parser::oid_registry as oid;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
+use crate::cluster::pkcs10;
 use crate::ports::keys::sha256;
 
 /// The attributes of a subject that are read beside the common name and organizations.
@@ -119,6 +120,9 @@ impl CsrFacts {
 /// Where it is not exactly that, or asks for something that this approver does not know.
 pub fn parse(pem: &[u8]) -> Result<Request, Malformed> {
     let der = only_block(pem)?;
+    pkcs10::check(&der).map_err(|pkcs10::Unusual(part)| {
+        malformed(format!("its {part} is not written as DER and RFC 2986 say"))
+    })?;
     let (rest, csr) =
         X509CertificationRequest::from_der(&der).map_err(|_| malformed("it is no PKCS#10 request"))?;
     if !rest.is_empty() {
@@ -141,13 +145,16 @@ fn only_block(pem: &[u8]) -> Result<Vec<u8>, Malformed> {
     if pem.len() > MAX_PEM {
         return Err(malformed(format!("it has {} bytes, more than {MAX_PEM}", pem.len())));
     }
-    let text = std::str::from_utf8(pem).map_err(|_| malformed("it is no PEM text"))?.trim();
-    if !text.starts_with("-----BEGIN CERTIFICATE REQUEST-----")
-        || !text.ends_with("-----END CERTIFICATE REQUEST-----")
-        || text.matches("-----BEGIN").count() != 1
-        || text.matches("-----END").count() != 1
-    {
-        return Err(malformed("it is not exactly one PEM block CERTIFICATE REQUEST"));
+    // Nothing on the lines of the block but the block: what a parser finds there and does not like it may skip, and the
+    // next block is the request then.
+    let text = std::str::from_utf8(pem).map_err(|_| malformed("it is no PEM text"))?;
+    let text = text.trim_start_matches('\n').trim_end_matches([' ', '\t', '\r', '\n']);
+    let inner = text.lines().collect::<Vec<_>>();
+    let base64 = |line: &&str| line.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+    match inner.as_slice() {
+        ["-----BEGIN CERTIFICATE REQUEST-----", inner @ .., "-----END CERTIFICATE REQUEST-----"]
+            if inner.iter().all(base64) => {}
+        _ => return Err(malformed("it is not exactly one PEM block CERTIFICATE REQUEST")),
     }
     let (_, block) =
         x509_parser::pem::parse_x509_pem(text.as_bytes()).map_err(|_| malformed("its PEM is broken"))?;
@@ -267,6 +274,9 @@ fn read_extensions(extensions: &[X509Extension<'_>], request: &mut Request) -> R
 fn read_names(names: &[GeneralName<'_>], request: &mut Request) -> Result<(), Malformed> {
     for name in names {
         match name {
+            GeneralName::DNSName(dns) if !dns.is_ascii() => {
+                return Err(malformed("a DNS name in it has letters beyond ASCII"));
+            }
             GeneralName::DNSName(dns) => request.dns_names.push((*dns).to_owned()),
             GeneralName::IPAddress(bytes) => request.addresses.push(address(bytes)?),
             _ => request.other_names = true,
@@ -281,7 +291,12 @@ fn address(bytes: &[u8]) -> Result<IpAddr, Malformed> {
     }
     let v6 = <[u8; 16]>::try_from(bytes)
         .map_err(|_| malformed("an IP address in it is neither 4 nor 16 bytes long"))?;
-    Ok(Ipv6Addr::from(v6).into())
+    let v6 = Ipv6Addr::from(v6);
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        // The certificate would hold the IPv4 address: something else than is asked for.
+        return Err(malformed(format!("the IP address {v4} is written in it as the IPv6 address {v6}")));
+    }
+    Ok(v6.into())
 }
 
 #[cfg(test)]

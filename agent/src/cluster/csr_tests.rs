@@ -142,6 +142,67 @@ fn subject_that_the_parser_leaves_unread_is_refused() {
     assert!(!read_whole(&subject));
 }
 
+#[test]
+fn request_in_a_form_that_parsers_read_differently_is_refused() {
+    let sans = [SanType::DnsName("n1".try_into().unwrap())];
+    let names = [(DnType::CommonName, "system:node:n1")];
+    let good =
+        only_block(request_with(&names, &sans, &KeyPair::generate().unwrap(), |_| {}).as_bytes()).unwrap();
+    pkcs10::check(&good).unwrap();
+    let places: [(&[u8], usize, u8, &str); 7] = [
+        (&[0x02, 0x01, 0x00], 2, 1, "version"),
+        (&[0x06, 0x03, 0x55, 0x04, 0x03], 0, 0x04, "subject"),
+        (b"\x0c\x0esystem:node:n1", 0, 0x8c, "subject"),
+        (&[0x03, 0x42, 0x00, 0x04], 3, 0x02, "public key"),
+        (&[0x03, 0x42, 0x00, 0x04], 2, 0x01, "public key"),
+        (b"\x82\x02n1", 0, 0xa2, "alternative names"),
+        (b"\x82\x02n1", 0, 0x02, "alternative names"),
+    ];
+    for (bytes, offset, other, part) in places {
+        let place = good.windows(bytes.len()).position(|window| window == bytes).unwrap();
+        let mut bad = good.clone();
+        bad[place + offset] = other;
+        assert_eq!(pkcs10::check(&bad), Err(pkcs10::Unusual(part)), "{bytes:02x?}");
+    }
+    let trailing = [good.as_slice(), &[0]].concat();
+    assert_eq!(pkcs10::check(&trailing), Err(pkcs10::Unusual("request")));
+    // The outer length in a byte more than it takes.
+    let long = [&[0x30, 0x82, 0x00], &good[2..]].concat();
+    assert_eq!((good[1], pkcs10::check(&long)), (0x81, Err(pkcs10::Unusual("request"))));
+}
+
+#[test]
+fn lines_around_the_block_and_in_it_are_refused() {
+    let pem = plain(|_| {});
+    for good in [pem.clone(), pem.replace('\n', "\r\n"), format!("\n{pem}\n \t\n"), pem.trim_end().to_owned()]
+    {
+        parse(good.as_bytes()).unwrap();
+    }
+    let first_line = "-----BEGIN CERTIFICATE REQUEST-----";
+    let places = [
+        format!("  {pem}"),
+        format!("x\n{pem}"),
+        format!("{pem}x"),
+        format!("\u{a0}{pem}"),
+        format!("{pem}\u{a0}"),
+    ];
+    let within = ["x", "-", "\nA: b\n", "\n\u{a0}"]
+        .map(|text| pem.replacen(first_line, &format!("{first_line}{text}"), 1));
+    for bad in places.iter().chain(&within) {
+        assert!(parse(bad.as_bytes()).unwrap_err().0.contains("exactly one PEM block"), "{bad}");
+    }
+}
+
+#[test]
+fn address_that_the_certificate_would_say_otherwise_is_refused() {
+    let ask = |address: &str| {
+        let san = SanType::IpAddress(address.parse().unwrap());
+        parse(plain(|p| p.subject_alt_names = vec![san]).as_bytes())
+    };
+    ask("fd00::1").unwrap();
+    assert!(ask("::ffff:10.0.0.1").unwrap_err().0.contains("10.0.0.1 is written in it as the IPv6 address"));
+}
+
 fn as_pem(der: &[u8]) -> Vec<u8> {
     let Ok(serde_json::Value::String(base64)) = serde_json::to_value(k8s_openapi::ByteString(der.to_vec()))
     else {

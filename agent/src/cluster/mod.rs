@@ -7,6 +7,7 @@ pub mod client;
 pub mod csr;
 pub mod init;
 pub mod inventory;
+mod pkcs10;
 pub mod policy;
 pub mod print;
 pub mod status;

@@ -64,7 +64,8 @@ func examine(line []byte, ca *authority.CertificateAuthority) (any, error) {
 	}
 	var told verdict
 	if errs := validation.ValidateCertificateSigningRequestCreate(&internal); len(errs) > 0 {
-		told.Create = errs.ToAggregate().Error()
+		// Without the value, which is the whole request.
+		told.Create = fmt.Sprintf("%s: %s: %s", errs[0].Field, errs[0].Type, errs[0].Detail)
 	}
 	request, err := certificates.ParseCSR(sent.Spec.Request)
 	if err != nil {

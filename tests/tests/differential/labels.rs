@@ -178,7 +178,19 @@ const DOMAINS: [&str; 16] = [
 ];
 
 const NAMES: [&str; 14] = [
-    "hostname", "os", "arch", "zone", "region", "instance-type", "worker", "rack", "", "a.b", "a_b", "-a", "a-",
+    "hostname",
+    "os",
+    "arch",
+    "zone",
+    "region",
+    "instance-type",
+    "worker",
+    "rack",
+    "",
+    "a.b",
+    "a_b",
+    "-a",
+    "a-",
     "A",
 ];
 

@@ -19,7 +19,8 @@ pub(crate) fn text(requests: &requests::Found, labels: &labels::Found) -> Result
     let commit = output("git", &["rev-parse", "--short=10", "HEAD"])?;
     let changed = if output("git", &["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
     let date = output("date", &["--utc", "+%Y-%m-%d"])?;
-    let mut text = String::from("# The approver and the label rule against Kubernetes' own code, last run\n\n");
+    let mut text =
+        String::from("# The approver and the label rule against Kubernetes' own code, last run\n\n");
     writeln!(
         text,
         "`make differential`, {date}, commit {commit}{changed}, Kubernetes v{}.\n",
@@ -41,16 +42,33 @@ fn write_requests(text: &mut String, found: &requests::Found) -> Result<()> {
         all.approved,
         all.approved * 100 / all.made.max(1)
     )?;
-    writeln!(text, "| approved, and refused or read differently by Kubernetes | **{}** |", found.exceptions.len())?;
-    writeln!(text, "| not approved, and read differently by Kubernetes | **{}** |", found.read_differently.len())?;
+    writeln!(
+        text,
+        "| approved, and refused or read differently by Kubernetes | **{}** |",
+        found.exceptions.len()
+    )?;
+    writeln!(
+        text,
+        "| not approved, and read differently by Kubernetes | **{}** |",
+        found.read_differently.len()
+    )?;
     writeln!(text, "| Kubernetes would sign | {} |", all.accepted)?;
     writeln!(text, "| seconds | {:.0} |\n", found.took.as_secs_f64())?;
-    writeln!(text, "Each rule of the approver taken away in turn, and how often that approved what it must not:\n")?;
-    writeln!(text, "| without the rule | Kubernetes refuses | its certificate says something else |\n|---|---|---|")?;
+    writeln!(
+        text,
+        "Each rule of the approver taken away in turn, and how often that approved what it must not:\n"
+    )?;
+    writeln!(
+        text,
+        "| without the rule | Kubernetes refuses | its certificate says something else |\n|---|---|---|"
+    )?;
     for (name, refused, differs) in &found.caught {
         writeln!(text, "| {name} | {refused} | {differs} |")?;
     }
-    writeln!(text, "\nWhere the approver does not approve and Kubernetes would sign, by the approver's reason:\n")?;
+    writeln!(
+        text,
+        "\nWhere the approver does not approve and Kubernetes would sign, by the approver's reason:\n"
+    )?;
     writeln!(text, "| reason | requests |\n|---|---|")?;
     for (code, count) in &found.stricter {
         writeln!(text, "| `{code}` | {count} |")?;

@@ -23,7 +23,7 @@ const SEED: u64 = 20_260_726;
 /// The share of approved requests that there must be, in percent: a judge that approves nothing passes every comparison.
 const APPROVED: usize = 20;
 /// How many problems are told in full.
-const SHOWN: usize = 5;
+const SHOWN: usize = 500;
 
 /// Requests with a change of one class.
 #[derive(Debug, Clone, Copy, Default)]

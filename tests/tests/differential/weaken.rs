@@ -25,7 +25,7 @@ const fn rule(name: &'static str, takes_for: fn(&mut CsrFacts, &Known)) -> Weake
 }
 
 /// Each is caught by Kubernetes' refusal, or by what is in its certificate.
-pub(crate) const ALL: [Weakened; 20] = [
+pub(crate) const ALL: [Weakened; 25] = [
     rule("usages are not looked at", |facts, _| {
         let purpose = if facts.signer == KUBELET_SERVING { "server auth" } else { "client auth" };
         facts.usages = vec!["digital signature".to_owned(), purpose.to_owned()];
@@ -75,13 +75,6 @@ pub(crate) const ALL: [Weakened; 20] = [
             }
         });
     }),
-    rule("an IPv4-mapped address is taken for the IPv4 one", |facts, _| {
-        asked(facts, |request| {
-            for address in &mut request.addresses {
-                *address = address.to_canonical();
-            }
-        });
-    }),
     reading("the signature is not verified", &[Class::Signature]),
     reading("what follows the DER is not looked at", &[Class::Trailing]),
     reading("the last PEM block is read", &[Class::SecondBlock]),
@@ -90,6 +83,12 @@ pub(crate) const ALL: [Weakened; 20] = [
     reading("one attribute with extensions is read", &[Class::TwoAttributes]),
     reading("one extension of two of a kind is read", &[Class::ExtensionTwice]),
     reading("a subject is read as far as it can be", &[Class::SubjectTail]),
+    reading("an address in another form is taken for one of the node's", &[Class::AddressForm]),
+    reading("a name of another class is taken for a name", &[Class::NameTag]),
+    reading("any BOOLEAN is read", &[Class::Critical]),
+    reading("any form of public key is read", &[Class::KeyForm]),
+    reading("lengths and ends of the DER are not looked at", &[Class::Der]),
+    reading("lines of the PEM that are none are not looked at", &[Class::Pem]),
 ];
 
 fn asked(facts: &mut CsrFacts, change: impl FnOnce(&mut Request)) {

@@ -37,7 +37,9 @@ fn shape(csr: &CsrFacts, policy: &Policy) -> Result<(), Refusal> {
     subject(request, &policy.kube_proxy)?;
     no_names(request)?;
     let client = csr.usages.iter().any(|usage| usage == "client auth");
-    if !client || csr.usages.iter().any(|usage| !ALLOWED.contains(&usage.as_str())) {
+    let twice = |usage: &&str| csr.usages.iter().filter(|u| u == usage).count() > 1;
+    let other = csr.usages.iter().any(|usage| !ALLOWED.contains(&usage.as_str()));
+    if !client || other || ALLOWED.iter().any(twice) {
         return Err(wrong_usages(csr, "client auth, and at most digital signature and key encipherment"));
     }
     Ok(())

@@ -199,6 +199,8 @@ pub(super) fn not_pem(draft: &mut Draft, rng: &mut Rng) {
         0 => Text::Der,
         1 => Text::Instead(Vec::new()),
         2 => Text::Instead((0..rng.below(400)).map(|_| rng.next().to_le_bytes()[0]).collect()),
-        _ => Text::Instead(b"-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n".to_vec()),
+        _ => Text::Instead(
+            b"-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n".to_vec(),
+        ),
     };
 }

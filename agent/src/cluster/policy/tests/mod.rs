@@ -224,8 +224,13 @@ fn usages_are_exact() {
     }
     assert_eq!(code(&with(renewal(), |c| c.usages = serving().usages)), Code::UsageMismatch);
     assert_eq!(code(&with(serving(), |c| c.usages = renewal().usages)), Code::UsageMismatch);
-    for usages in [&["digital signature"][..], &["client auth", "server auth"], &["client auth", "cert sign"]]
-    {
+    let proxy_cases: [&[&str]; 4] = [
+        &["digital signature"],
+        &["client auth", "server auth"],
+        &["client auth", "cert sign"],
+        &["client auth", "client auth"],
+    ];
+    for usages in proxy_cases {
         assert_eq!(code(&with(proxy(), |c| c.usages = strings(usages))), Code::UsageMismatch, "{usages:?}");
     }
 }
