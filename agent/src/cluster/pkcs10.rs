@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         let taken = || {
             let (header, rest) = self.0.split_at_checked(2)?;
             let (length, rest) = match header[1] {
-                short @ 0..0x80 => (usize::from(short), rest),
+                short @ 0..=0x7f => (usize::from(short), rest),
                 0x81 => (usize::from(*rest.first()?), rest.get(1..)?),
                 0x82 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), rest.get(2..)?),
                 // No request is longer than 64 KiB; 0x80 is the indefinite length.

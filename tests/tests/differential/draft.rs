@@ -292,13 +292,12 @@ fn shaped(key: &[u8], form: KeyForm) -> Vec<u8> {
     let Some((algorithm, bits)) = parts() else { return key.to_vec() };
     let algorithm_of = |content: &[u8]| der::tlv(der::SEQUENCE, content);
     match form {
-        KeyForm::Usual => key.to_vec(),
         KeyForm::Compressed if bits.first() == Some(&4) => {
             let odd = bits.last().is_some_and(|last| last & 1 == 1);
             let point = [&[2 + u8::from(odd)], &bits[1..=bits.len() / 2]].concat();
             der::sequence(&[algorithm_of(algorithm), der::bits(&point)])
         }
-        KeyForm::Compressed => key.to_vec(),
+        KeyForm::Usual | KeyForm::Compressed => key.to_vec(),
         KeyForm::NoParameters => {
             let length = der::read(algorithm).map_or(0, |(_, _, rest)| algorithm.len() - rest.len());
             der::sequence(&[algorithm_of(&algorithm[..length]), der::bits(bits)])

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// What was read in a request or a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Names {
+pub(crate) struct Asked {
     pub(crate) common_names: Option<Vec<String>>,
     pub(crate) organizations: Option<Vec<String>>,
     pub(crate) other_subject: usize,
@@ -27,9 +27,9 @@ pub(crate) struct Told {
     /// Why the signer does not sign it; empty where it does.
     pub(crate) signer: String,
     /// What is in it, where it could be read.
-    pub(crate) request: Option<Names>,
+    pub(crate) request: Option<Asked>,
     /// What is in the certificate, where one was made.
-    pub(crate) certificate: Option<Names>,
+    pub(crate) certificate: Option<Asked>,
     /// Whether the certificate is an authority's.
     #[serde(rename = "isCA")]
     pub(crate) is_ca: bool,

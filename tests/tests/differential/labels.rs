@@ -89,7 +89,7 @@ impl Found {
             ("accepted of Kubernetes' namespaces", self.accepted_of_kubernetes),
             ("refused for what they mean", self.refused_well_formed),
         ] {
-            if count * 20 < self.made {
+            if count * 40 < self.made {
                 problems.push(format!("only {count} of {} labels were {what}", self.made));
             }
         }

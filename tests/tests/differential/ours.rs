@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use kn_agent::cluster::csr::CsrFacts;
-use kn_agent::cluster::policy::{self, NodeAddresses, NodeLookup, Policy, Verdict};
+use kn_agent::cluster::inventory::{Inventory, NodeFacts};
+use kn_agent::cluster::policy::{self, Hold, Policy, Verdict};
 
 /// What the cluster knows of the node that asks.
 #[derive(Debug, Clone, Default)]
@@ -16,9 +18,16 @@ pub(crate) struct Known {
 
 /// Whether the approver approves; where not, its code.
 pub(crate) fn judge(facts: &CsrFacts, known: &Known) -> Result<(), &'static str> {
-    let node = NodeAddresses { dns_names: known.dns_names.clone(), addresses: known.addresses.clone() };
-    match policy::judge(facts, &NodeLookup::Found(node), Policy::default()) {
+    let mut inventory = Inventory::default();
+    // A token asks for a Node that is not there yet.
+    if let Some(name) = facts.username.strip_prefix("system:node:") {
+        let (dns_names, addresses) = (known.dns_names.clone(), known.addresses.clone());
+        inventory.set(name, NodeFacts { dns_names, addresses, not_ready_since: None, control_plane: false });
+    }
+    match policy::judge(facts, &inventory, &Policy::default(), Timestamp::UNIX_EPOCH) {
         Verdict::Approve(_) => Ok(()),
-        Verdict::Wait(refusal) | Verdict::Ignore(refusal) => Err(refusal.code.as_str()),
+        Verdict::Deny(refusal) | Verdict::Hold(Hold { refusal, .. }) | Verdict::NotOurs(refusal) => {
+            Err(refusal.code.as_str())
+        }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kn_agent::cluster::csr::{CsrFacts, Request};
 
-use crate::go::{self, Names, Told};
+use crate::go::{self, Asked, Told};
 use crate::keys::Keys;
 use crate::mutate::{Class, octets};
 use crate::ours::{self, Known};
@@ -23,7 +23,7 @@ const SEED: u64 = 20_260_726;
 /// The share of approved requests that there must be, in percent: a judge that approves nothing passes every comparison.
 const APPROVED: usize = 20;
 /// How many problems are told in full.
-const SHOWN: usize = 500;
+const SHOWN: usize = 5;
 
 /// Requests with a change of one class.
 #[derive(Debug, Clone, Copy, Default)]
@@ -132,18 +132,18 @@ impl Found {
 
     fn count(&mut self, recipe: &Recipe, approved: bool, accepted: bool) {
         let mut classes: Vec<_> = recipe.mutations.iter().map(|mutation| mutation.class).collect();
+        classes.sort();
         classes.dedup();
-        let rows = classes.iter().map(|class| *class).collect::<Vec<_>>();
         let add = |row: &mut Row| {
             row.made += 1;
             row.approved += usize::from(approved);
             row.accepted += usize::from(accepted);
         };
         add(&mut self.all);
-        if rows.is_empty() {
+        if classes.is_empty() {
             add(&mut self.unchanged);
         }
-        for class in rows {
+        for class in classes {
             add(self.classes.entry(class).or_default());
         }
     }
@@ -216,7 +216,7 @@ fn difference(facts: &CsrFacts, told: &Told) -> Option<String> {
 
 /// What differs between the two readings. A kind of name that Kubernetes does not know is not in its certificates: that
 /// it is noticed here is no difference.
-fn differs(ours: &Request, theirs: &Names) -> Option<String> {
+fn differs(ours: &Request, theirs: &Asked) -> Option<String> {
     let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     let addresses: Vec<Vec<u8>> =
         theirs.addresses.iter().flatten().map(|address| address.0.clone()).collect();

@@ -48,7 +48,7 @@ pub(crate) const ALL: [Weakened; 25] = [
         asked(facts, |request| request.organizations.truncate(1));
     }),
     rule("the rest of the subject is not looked at", |facts, _| {
-        asked(facts, |request| request.other_subject = false);
+        asked(facts, |request| (request.places.clear(), request.other_subject = false).0);
     }),
     rule("names of a client are not looked at", |facts, _| {
         if facts.signer == KUBELET_CLIENT {

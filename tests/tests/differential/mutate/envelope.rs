@@ -15,14 +15,14 @@ pub(super) fn signer(draft: &mut Draft, rng: &mut Rng) {
         "kubelet-serving",
         "",
     ];
-    draft.signer = if rng.percent(50) { rng.pick(&SIGNERS) } else { rng.pick(&OTHERS) }.to_owned();
+    draft.signer = if rng.percent(50) { rng.pick(&SIGNERS) } else { rng.pick(&OTHERS) }.into();
 }
 
 pub(super) fn requester(draft: &mut Draft, rng: &mut Rng) {
     match rng.below(9) {
-        0 => draft.username = "system:node:n2".to_owned(),
-        1 => draft.username = "system:node:".to_owned(),
-        2 => draft.username = "kubernetes-admin".to_owned(),
+        0 => draft.username = "system:node:n2".into(),
+        1 => draft.username = "system:node:".into(),
+        2 => draft.username = "kubernetes-admin".into(),
         3 => draft.username = draft.username.to_ascii_uppercase(),
         4 => draft.username.push('.'),
         5 => draft.groups.clear(),
@@ -48,7 +48,7 @@ pub(super) fn usages(draft: &mut Draft, rng: &mut Rng) {
     match rng.below(6) {
         0 => drop(draft.usages.remove(place)),
         1 => draft.usages.push(rng.pick(&EXTRA).to_owned()),
-        2 => draft.usages[place] = rng.pick(&EXTRA).to_owned(),
+        2 => draft.usages[place] = rng.pick(&EXTRA).into(),
         3 => draft.usages.clear(),
         4 => draft.usages.retain(|usage| usage.ends_with("auth")),
         _ => draft.usages.reverse(),
