@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod fixture;
+mod kubeconfig;
 mod messages;
 mod properties;
 mod seeded;

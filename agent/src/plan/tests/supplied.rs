@@ -20,29 +20,26 @@ use crate::ports::root::Root;
 
 const DAY: i64 = 86_400;
 
-/// What a test does to a kubeconfig before it is written.
-type Edit = fn(&mut Value);
-
 /// A directory for what an operator puts in place, and the authority that issued it.
-struct Operator {
-    directory: tempfile::TempDir,
-    ca: String,
+pub(super) struct Operator {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) ca: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// What is asked of the authority; changed where a test wants something wrong.
-struct Order {
-    name: &'static str,
-    group: Option<&'static str>,
-    usages: Vec<Usage>,
-    names: Vec<&'static str>,
-    addresses: Vec<&'static str>,
+pub(super) struct Order {
+    pub(super) name: &'static str,
+    pub(super) group: Option<&'static str>,
+    pub(super) usages: Vec<Usage>,
+    pub(super) names: Vec<&'static str>,
+    pub(super) addresses: Vec<&'static str>,
     /// Validity in days from now.
-    days: (i64, i64),
+    pub(super) days: (i64, i64),
 }
 
 impl Order {
-    fn node() -> Self {
+    pub(super) fn node() -> Self {
         Self {
             name: "system:node:n1",
             group: Some("system:nodes"),
@@ -53,13 +50,13 @@ impl Order {
         }
     }
 
-    fn proxy() -> Self {
+    pub(super) fn proxy() -> Self {
         Self { name: "system:kube-proxy", group: None, usages: vec![Usage::ClientAuth], ..Self::node() }
     }
 }
 
 impl Operator {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -68,7 +65,7 @@ impl Operator {
         Self { directory: tempfile::tempdir().unwrap(), ca, issuer: Issuer::new(params, key) }
     }
 
-    fn issue(&self, order: &Order) -> (String, String) {
+    pub(super) fn issue(&self, order: &Order) -> (String, String) {
         let now = Timestamp::now();
         let at = |days: i64| {
             let at = now.saturating_add(SignedDuration::from_secs(days * DAY)).unwrap();
@@ -91,7 +88,7 @@ impl Operator {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    fn put(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+    pub(super) fn put(&self, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = self.directory.path().join(name);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -103,7 +100,7 @@ impl Operator {
     }
 
     /// Has the world see what is on disk now.
-    fn look(&self, world: &mut World) {
+    pub(super) fn look(&self, world: &mut World) {
         let root = self.root();
         world.edit(|config, observed| {
             observed.supplied = config.identity.supplied.as_ref().map(|pair| supplied::pair(&root, pair));
@@ -122,7 +119,7 @@ impl Operator {
     }
 
     /// A machine in mode `certificate` with what was ordered.
-    fn node(&self, order: &Order) -> World {
+    pub(super) fn node(&self, order: &Order) -> World {
         let (certificate, key) = self.issue(order);
         let pair = SuppliedPair {
             certificate: self.put("node.pem", &certificate, 0o644),
@@ -147,7 +144,7 @@ impl Operator {
     }
 
     /// Writes a kubeconfig for kube-proxy, edited, and has the world use it.
-    fn kubeconfig(&self, world: &mut World, order: &Order, edit: impl FnOnce(&mut Value)) {
+    pub(super) fn kubeconfig(&self, world: &mut World, order: &Order, edit: impl FnOnce(&mut Value)) {
         let base64 = |text: &str| serde_json::to_value(ByteString(text.as_bytes().to_vec())).unwrap();
         let (certificate, key) = self.issue(order);
         let mut fields = json!({
@@ -167,7 +164,7 @@ impl Operator {
     }
 }
 
-fn said(world: &World, phase: Phase) -> String {
+pub(super) fn said(world: &World, phase: Phase) -> String {
     match &world.plan().verdicts[&phase] {
         Verdict::Satisfied(note) => format!("ok: {note}"),
         Verdict::Waiting { reason, message, .. } => format!("{reason}: {message}"),
@@ -392,88 +389,4 @@ fn a_replaced_certificate_restarts_only_a_kubelet_that_does_not_read_it_again() 
         world.tick();
         assert_eq!(restarted(&world), restarts, "{version}");
     }
-}
-
-#[test]
-fn a_kubeconfig_that_leads_nowhere_or_to_anybody_is_refused() {
-    let operator = Operator::new();
-    let mut world = operator.node(&Order::node());
-    operator.kubeconfig(&mut world, &Order::proxy(), |_| {});
-    settle(&mut world);
-    let start = "KubeconfigUnusable! proxy.kubeconfig `/kube-proxy.kubeconfig`: ";
-    let cases: [(Edit, &str); 9] = [
-        (|f| f["current-context"] = json!(""), "it has no current-context"),
-        (|f| f["current-context"] = json!("x"), "its current-context `x` does not exist"),
-        (|f| f["clusters"] = json!([]), "its cluster `kubernetes` does not exist"),
-        (|f| f["users"] = json!([]), "its user `kube-proxy` does not exist"),
-        (
-            |f| f["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true),
-            "it has `insecure-skip-tls-verify: true`: anybody could pose as the API server",
-        ),
-        (
-            |f| f["clusters"][0]["cluster"] = json!({"server": "https://10.0.0.1:6443"}),
-            "it has neither `certificate-authority-data` nor `certificate-authority`",
-        ),
-        (
-            |f| f["clusters"][0]["cluster"]["server"] = json!("http://10.0.0.1"),
-            "its server is `http://10.0.0.1`, expected https://HOST:PORT",
-        ),
-        (
-            |f| f["users"][0]["user"] = json!({"username": "a"}),
-            "its user `kube-proxy` has neither a client certificate nor a token",
-        ),
-        (
-            |f| f["users"][0]["user"]["client-key-data"] = Value::Null,
-            "its user `kube-proxy` has a client certificate and no key",
-        ),
-    ];
-    for (edit, expected) in cases {
-        operator.kubeconfig(&mut world, &Order::proxy(), edit);
-        assert_eq!(said(&world, Phase::ProxyIdentity), format!("{start}{expected}"));
-    }
-    operator.put("kube-proxy.kubeconfig", "users: [{", 0o600);
-    operator.look(&mut world);
-    assert_eq!(said(&world, Phase::ProxyIdentity), format!("{start}it does not parse as a kubeconfig"));
-    operator.put("kube-proxy.kubeconfig", "{}", 0o644);
-    operator.look(&mut world);
-    assert_eq!(
-        said(&world, Phase::ProxyIdentity),
-        "KeyExposed! proxy.kubeconfig `/kube-proxy.kubeconfig` has mode 0644, expected 0600"
-    );
-    operator.kubeconfig(&mut world, &Order { days: (-20, -10), ..Order::proxy() }, |_| {});
-    assert!(said(&world, Phase::ProxyIdentity).starts_with("CertificateExpired! proxy.kubeconfig "));
-}
-
-#[test]
-fn a_kubeconfig_may_name_files_hold_a_token_and_lead_to_another_address() {
-    let operator = Operator::new();
-    let mut world = operator.node(&Order::node());
-    operator.kubeconfig(&mut world, &Order::proxy(), |_| {});
-    settle(&mut world);
-    let (certificate, key) = operator.issue(&Order::proxy());
-    std::fs::create_dir(operator.directory.path().join("pki")).unwrap();
-    operator.put("pki/ca.pem", &operator.ca, 0o644);
-    operator.put("pki/proxy.pem", &certificate, 0o644);
-    operator.put("pki/proxy-key.pem", &key, 0o600);
-    let files = |fields: &mut Value| {
-        fields["clusters"][0]["cluster"] =
-            json!({"server": "https://10.0.0.9:6443", "certificate-authority": "/pki/ca.pem"});
-        fields["users"][0]["user"] =
-            json!({"client-certificate": "pki/proxy.pem", "client-key": "pki/proxy-key.pem"});
-    };
-    operator.kubeconfig(&mut world, &Order::proxy(), files);
-    let told = said(&world, Phase::ProxyIdentity);
-    assert!(
-        told.starts_with("ok: proxy.kubeconfig `/kube-proxy.kubeconfig`: system:kube-proxy, valid for "),
-        "{told}"
-    );
-    assert!(
-        told.ends_with("; its server is https://10.0.0.9:6443, cluster.server is https://10.0.0.1:6443"),
-        "{told}"
-    );
-    operator.kubeconfig(&mut world, &Order::proxy(), |fields| {
-        fields["users"][0]["user"] = json!({"token": "canary"});
-    });
-    assert_eq!(said(&world, Phase::ProxyIdentity), "ok: proxy.kubeconfig `/kube-proxy.kubeconfig`: a token");
-    assert!(!format!("{:?}", world.observed).contains("canary"));
 }
