@@ -71,8 +71,8 @@ fn image_is_taken_by_docker_and_containerd(node: &Node) -> Result<()> {
     let tar = directory.path().join("kn-agent.tar");
     let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/image/build");
     let program = std::env::var_os("KN_AGENT").context("$KN_AGENT is not set: run `make test`")?;
-    let built = Command::new(build).arg(program).arg(&tar).arg("kn-agent:test").status()?;
-    ensure!(built.success(), "{built}");
+    let status = Command::new(build).arg(program).arg(&tar).arg("kn-agent:test").status()?;
+    ensure!(status.success(), "{status}");
     node.put("/root/kn-agent.tar", std::fs::read(&tar)?, 0o644)?;
     node.exec(&["systemctl", "start", "docker"])?;
     node.exec(&["docker", "load", "--input", "/root/kn-agent.tar"])?;
