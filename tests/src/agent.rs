@@ -34,13 +34,22 @@ impl Agent {
         run(&mut self.command(control_plane, words))
     }
 
-    /// Starts the approver.
-    pub(crate) fn approver(&self, control_plane: &ControlPlane) -> Result<Daemon> {
+    /// Sets the cluster up and starts the approver as its own account; what `cluster init` said.
+    pub(crate) fn set_up(&self, control_plane: &ControlPlane) -> Result<(String, Daemon)> {
+        let kubeconfig = control_plane.run().directory().join("approver.kubeconfig");
+        let file = format!("--approver-kubeconfig={}", kubeconfig.display());
+        let said = run(self.command(control_plane, "cluster init --approver unit --no-start").arg(file))?;
         let log = control_plane.run().subdirectory("log")?.join("approver.log");
-        let command = self.command(control_plane, "approver");
+        let mut command = Command::new(&self.program);
+        command.arg("approver").arg("--kubeconfig").arg(&kubeconfig);
         let mut approver = Daemon::start("the approver", &command, &log, APPROVER_GRACE)?;
         approver.check_running()?;
-        Ok(approver)
+        Ok((said, approver))
+    }
+
+    /// A configuration for a node, with a fresh token that is good for it and one key.
+    pub(crate) fn configuration(&self, control_plane: &ControlPlane, node: &Node) -> Result<String> {
+        self.on_cluster(control_plane, &format!("token create --node {} --print config", node.name()))
     }
 
     /// Installs the package on a node.

@@ -34,7 +34,7 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
     }
 
     steps.step("on the cluster: kn-agent cluster init, token create, approver");
-    let (configuration, approver) = prepare_cluster(&agent, &control_plane)?;
+    let (configuration, approver) = prepare_cluster(&agent, &control_plane, &node)?;
 
     steps.step("on the machine: install the package, write the configuration");
     let seconds = join(&agent, &control_plane, &node, &configuration)?;
@@ -76,12 +76,12 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
 }
 
 /// Makes joining possible; returns the node's configuration and the running approver.
-fn prepare_cluster(agent: &Agent, control_plane: &ControlPlane) -> Result<(String, Daemon)> {
-    detail(agent.on_cluster(control_plane, "cluster init --auto-approve=any-token")?);
-    let configuration =
-        agent.on_cluster(control_plane, "token create --any-node --auto-approve --print config")?;
-    detail("a configuration with a token, for the machine");
-    Ok((configuration, agent.approver(control_plane)?))
+fn prepare_cluster(agent: &Agent, control_plane: &ControlPlane, node: &Node) -> Result<(String, Daemon)> {
+    let (said, approver) = agent.set_up(control_plane)?;
+    detail(said);
+    let configuration = agent.configuration(control_plane, node)?;
+    detail("a configuration with a token that is good for this machine alone");
+    Ok((configuration, approver))
 }
 
 /// Installs and configures the agent; returns the seconds from the configuration to Ready.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{Component, Minor, wait_until};
-use scenario::{DROP_IN, JOIN, Scenario};
+use scenario::{DROP_IN, JOIN, NODE, Scenario};
 
 /// Within this a trouble has to be told.
 const SEEN: Duration = Duration::from_secs(10);
@@ -32,7 +32,6 @@ fn lacking<'a>(text: &str, marks: &[&'a str]) -> Option<&'a str> {
 /// A world with one trouble at a time.
 struct World {
     scenario: Scenario,
-    right: String,
 }
 
 impl World {
@@ -62,9 +61,10 @@ impl World {
 
     /// The configuration with a drop-in over it, on a machine that has forgotten its last join.
     fn join_with(&self, drop_in: &str) -> Result<()> {
+        let config = self.scenario.fresh_config()?;
         self.scenario.forget()?;
         self.scenario.node.put(DROP_IN, drop_in, 0o600)?;
-        self.scenario.configure(&self.right)
+        self.scenario.configure(&config)
     }
 
     fn mend_configuration(&self) -> Result<()> {
@@ -73,9 +73,10 @@ impl World {
 
     fn api_server_away_at_the_start(&mut self) -> Result<()> {
         let away = if std::env::var_os("LONG").is_some() { AWAY_LONG } else { AWAY };
+        let config = self.scenario.fresh_config()?;
         self.scenario.control_plane.stop_component(Component::ApiServer);
         let server = self.scenario.control_plane.server();
-        self.scenario.configure(&self.right)?;
+        self.scenario.configure(&config)?;
         let begun = Instant::now();
         let (_, daemon) =
             self.trouble("ApiUnreachable", &["CertificateSigningRequest `kn-kubelet-", &server])?;
@@ -99,15 +100,15 @@ impl World {
     /// Mended as the hint says: the file is replaced, the configuration stays.
     fn token_that_expired(&self) -> Result<()> {
         const FILE: &str = "/etc/kn-agent/token";
-        let token =
-            |ttl| self.scenario.agent(&["token", "create", "--any-node", "--auto-approve", "--ttl", ttl]);
+        let token = |ttl| self.scenario.agent(&["token", "create", "--node", NODE, "--ttl", ttl]);
         let short = token("1s")?;
         let made = Instant::now();
         self.scenario.forget()?;
         self.scenario.node.put(FILE, short, 0o600)?;
-        let value = self.right.lines().find(|line| line.trim_start().starts_with("value: "));
+        let right = self.scenario.fresh_config()?;
+        let value = right.lines().find(|line| line.trim_start().starts_with("value: "));
         let value = value.context("no token in the configuration")?.trim();
-        let config = self.right.replace(value, &format!("file: {FILE}"));
+        let config = right.replace(value, &format!("file: {FILE}"));
         std::thread::sleep(Duration::from_secs(2).saturating_sub(made.elapsed()));
         self.scenario.configure(&config)?;
         let (_, daemon) = self.trouble("Unauthorized", &[&format!("the token in `{FILE}`")])?;
@@ -137,7 +138,7 @@ impl World {
         self.join_with("{}\n")?;
         let named = format!("ClusterRoleBinding `{BINDING}`");
         let (_, daemon) = self.trouble("Forbidden", &[&named, "system:bootstrap:"])?;
-        self.scenario.agent(&["cluster", "init", "--auto-approve=any-token"])?;
+        self.scenario.set_up_cluster()?;
         self.healed(&daemon)
     }
 
@@ -168,9 +169,10 @@ impl World {
         const DIRECTORY: &str = "/etc/kubernetes";
         const FULL: &str =
             "mkdir -p $1; mount -t tmpfs -o size=4k tmpfs $1; head -c 4096 /dev/zero > $1/filler";
+        let config = self.scenario.fresh_config()?;
         self.scenario.forget()?;
         self.scenario.node.sh(FULL, &[DIRECTORY])?;
-        self.scenario.configure(&self.right)?;
+        self.scenario.configure(&config)?;
         let (_, daemon) = self.trouble("DiskFull", &["`/etc/kubernetes/pki/ca.crt`"])?;
         self.scenario.node.exec(&["umount", DIRECTORY])?;
         self.healed(&daemon)
@@ -243,8 +245,7 @@ systemd-run --quiet --unit=second-proxy /usr/local/bin/kube-proxy --config=/root
 #[test]
 fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -> Result<()> {
     let scenario = Scenario::start("bad-world", Minor::V1_36)?;
-    let right = scenario.fresh_config()?;
-    let mut world = World { scenario, right };
+    let mut world = World { scenario };
     world.api_server_away_at_the_start()?;
     world.token_nobody_knows()?;
     world.token_that_expired()?;

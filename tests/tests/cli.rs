@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, wait_until};
-use scenario::{DROP_IN, JOIN, Scenario};
+use scenario::{DROP_IN, JOIN, NODE, Scenario};
 use serde_json::Value;
 
 /// A restart of the kubelet takes about two seconds.
@@ -34,7 +34,7 @@ fn plan_says_what_then_happens_and_the_documents_have_their_schemas() -> Result<
 /// Pasted into root's shell, as a person does.
 fn the_printed_line_joins(scenario: &Scenario) -> Result<()> {
     scenario.configure_lab()?;
-    let line = scenario.agent(&["token", "create", "--any-node", "--auto-approve", "--print", "shell"])?;
+    let line = scenario.agent(&["token", "create", "--node", NODE, "--print", "shell"])?;
     let told = scenario.node.sh(&line, &[]).with_context(|| scenario.describe())?;
     ensure!(told.contains("worker-1 · Ready"), "{told}");
     let mode = scenario.node.exec(&["stat", "-c", "%a", "/etc/kn-agent/config.yaml"])?;

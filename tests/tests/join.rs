@@ -157,8 +157,7 @@ fn a_second_run_changes_nothing(scenario: &Scenario) -> Result<()> {
 fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> Result<()> {
     let scenario = Scenario::start("dockershim", Minor::V1_20)?;
     let name = scenario.node.address().to_string();
-    scenario.node.put("/etc/kn-agent/config.d/30-name.yaml", format!("node: {{name: {name}}}\n"), 0o644)?;
-    scenario.configure(&scenario.fresh_config()?)?;
+    scenario.configure(&scenario.fresh_config_of(&name)?)?;
     let status = scenario.wait_ready(JOIN)?;
     ensure!(status["node"] == name.as_str(), "{}", status["node"]);
     let kubectl = scenario.control_plane.kubectl()?;

@@ -43,9 +43,7 @@ impl Bench<'_> {
         let node = self.node;
         // The path unit would start the agent at the first file.
         node.exec(&["systemctl", "stop", "kn-agent.path"])?;
-        let configuration = self
-            .agent
-            .on_cluster(self.control_plane, "token create --any-node --auto-approve --print config")?;
+        let configuration = self.agent.configuration(self.control_plane, node)?;
         agent::configure_lab(node, self.control_plane, "/etc/kn-agent")?;
         node.put("/etc/kn-agent/config.yaml", configuration, 0o600)?;
         let seconds = self.timed(&["kn-agent.service"], &["systemctl", "start", "--no-block", "kn-agent"])?;

@@ -92,8 +92,7 @@ pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Resu
     let mut results = Results { version: artefacts.kubernetes().version()?, ..Results::default() };
     steps.step(format_args!("a cluster and a machine, {}", results.version));
     let control_plane = ControlPlane::start(name, artefacts)?;
-    agent.on_cluster(&control_plane, "cluster init --auto-approve=any-token")?;
-    let approver = agent.approver(&control_plane)?;
+    let (_, approver) = agent.set_up(&control_plane)?;
     let node = Node::boot(control_plane.run(), artefacts, "worker-1")?;
     agent.install(&node)?;
     let fresh = Fresh::of(&node)?;

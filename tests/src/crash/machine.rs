@@ -79,6 +79,7 @@ pub(super) enum Cut {
 /// A control plane with its approver and a machine with the package.
 #[derive(Debug)]
 pub(super) struct Machine {
+    agent: Agent,
     fresh: Fresh,
     node: Node,
     _approver: Daemon,
@@ -90,15 +91,11 @@ impl Machine {
         let agent = Agent::from_environment()?;
         let control_plane = ControlPlane::start("crash", artefacts)?;
         let node = Node::boot(control_plane.run(), artefacts, "worker-1")?;
-        agent.on_cluster(&control_plane, "cluster init --auto-approve=any-token")?;
-        let approver = agent.approver(&control_plane)?;
+        let (_, approver) = agent.set_up(&control_plane)?;
         agent.install(&node)?;
         let fresh = Fresh::of(&node)?;
         agent::configure_lab(&node, &control_plane, "/root/config")?;
-        let configuration =
-            agent.on_cluster(&control_plane, "token create --any-node --auto-approve --print config")?;
-        node.put("/root/config/config.yaml", configuration, 0o600)?;
-        Ok(Self { fresh, node, _approver: approver, control_plane })
+        Ok(Self { agent, fresh, node, _approver: approver, control_plane })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -187,7 +184,10 @@ impl Machine {
         self.fresh.restore(&self.node, &self.control_plane)
     }
 
+    /// A token is good for one key, and each join makes a new one.
     fn prepare(&self, docker_runs: bool) -> Result<()> {
+        let configuration = self.agent.configuration(&self.control_plane, &self.node)?;
+        self.node.put("/root/config/config.yaml", configuration, 0o600)?;
         if docker_runs {
             self.node.exec(&["systemctl", "start", "docker.service"])?;
         }

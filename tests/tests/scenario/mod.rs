@@ -64,13 +64,13 @@ impl Scenario {
         let control_plane = ControlPlane::start(name, &artefacts)?;
         let node = Node::boot(control_plane.run(), &artefacts, NODE)?;
         let mut scenario = Self { approver: None, node, control_plane, _turn: turn };
-        scenario.agent(&["cluster", "init", "--auto-approve=any-token"])?;
+        scenario.set_up_cluster()?;
         let deb = std::fs::read(from_make("KN_AGENT_DEB")?)?;
         scenario.node.put("/root/kn-agent.deb", deb, 0o644)?;
         scenario.node.exec(&["dpkg", "-i", "/root/kn-agent.deb"])?;
-        let approver =
-            scenario.agent_command(&["approver"])?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        scenario.approver = Some(approver);
+        let mut approver = Command::new(from_make("KN_AGENT")?);
+        approver.arg("approver").arg("--kubeconfig").arg(scenario.approver_kubeconfig());
+        scenario.approver = Some(approver.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         Ok(scenario)
     }
 
@@ -89,9 +89,27 @@ impl Scenario {
         Ok(text(&output.stdout))
     }
 
-    /// A configuration with a fresh token, as `token create` prints it.
+    /// Where the credentials of the approver's account are.
+    fn approver_kubeconfig(&self) -> PathBuf {
+        self.control_plane.run().directory().join("approver.kubeconfig")
+    }
+
+    /// Sets the cluster up, or mends it.
+    pub(crate) fn set_up_cluster(&self) -> Result<()> {
+        let path = self.approver_kubeconfig();
+        let file = path.to_str().context("a path that is no text")?;
+        let words = ["cluster", "init", "--approver", "unit", "--no-start", "--approver-kubeconfig", file];
+        self.agent(&words).map(drop)
+    }
+
+    /// A configuration for [`NODE`] with a fresh token, good for one key, as `token create` prints it.
     pub(crate) fn fresh_config(&self) -> Result<String> {
-        self.agent(&["token", "create", "--any-node", "--auto-approve", "--print", "config"])
+        self.fresh_config_of(NODE)
+    }
+
+    /// The same for a node of another name.
+    pub(crate) fn fresh_config_of(&self, node: &str) -> Result<String> {
+        self.agent(&["token", "create", "--node", node, "--print", "config"])
     }
 
     /// Puts the configuration in place, the lab's and the network's drop-in first; that starts the daemon.
