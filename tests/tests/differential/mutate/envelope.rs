@@ -44,6 +44,10 @@ pub(super) fn usages(draft: &mut Draft, rng: &mut Rng) {
         "Client Auth",
         "no such usage",
     ];
+    if draft.usages.is_empty() {
+        // An earlier change took them away.
+        return;
+    }
     let place = rng.below(draft.usages.len());
     match rng.below(6) {
         0 => drop(draft.usages.remove(place)),
