@@ -15,6 +15,7 @@ mod shape;
 #[expect(clippy::disallowed_methods, reason = "the one file of the configuration that reads")]
 pub mod sources;
 mod starter;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -35,7 +36,7 @@ pub use shape::{Key, keys};
 pub use sources::{HostFacts, Loaded, Sources, TokenError, load, read_token};
 pub use starter::STARTER;
 
-use crate::names::{ApiServerUrl, Cidr, NodeName, Token};
+use crate::names::{ApiServerUrl, Cidr, NodeName, Subject, Token};
 
 /// The validated configuration of a node. Immutable; made once a start and at each reload.
 #[derive(Debug, Clone, PartialEq)]
@@ -216,6 +217,8 @@ pub struct Proxy {
     pub enabled: bool,
     /// `iptables` or `nftables`.
     pub mode: ProxyMode,
+    /// Who its certificate is for.
+    pub subject: Subject,
     /// Program, configuration, flags.
     pub component: Component,
 }

@@ -11,7 +11,7 @@ use super::fragment::{
 use super::problem::{Findings, Problem, shown};
 use super::{
     CaSource, Cluster, Component, Config, Dns, Identity, Network, Node, Origin, Preflight, Provenance, Proxy,
-    Runtime, Taint, TokenSource, ca, components, labels,
+    Runtime, Taint, TokenSource, ca, components, labels, subject,
 };
 use crate::names::{Cidr, Invalid, NodeName};
 
@@ -269,9 +269,15 @@ impl Check<'_> {
             config: fragment.config.unwrap_or_default(),
             extra_args: fragment.extra_args.unwrap_or_default(),
         };
+        let (subject, refused) =
+            subject::of(fragment.certificate.and_then(|certificate| certificate.subject).unwrap_or_default());
+        for (key, why, what) in refused {
+            self.refuse_with(&format!("proxy.certificate.subject.{key}"), &why, what);
+        }
         Proxy {
             enabled: fragment.enabled.unwrap_or(true),
             mode: fragment.mode.unwrap_or_default(),
+            subject,
             component,
         }
     }

@@ -120,7 +120,7 @@ fn a_key_that_waits_no_more_is_taken_away() {
     for path in [paths::pending_client_key(), paths::pending_proxy_key()] {
         let mut world = World::fresh();
         settle(&mut world);
-        world.apply(&Step::MakeKey(path.to_owned()));
+        world.apply(&Step::MakeKey { path: path.to_owned(), refusals: 0 });
         assert_eq!(steps(&world.plan()), [Step::RemoveFile(path.to_owned())]);
         assert!(settle(&mut world).is_ready());
     }
@@ -152,10 +152,13 @@ fn a_certificate_for_another_key_or_name_or_from_another_ca_is_not_installed() {
         let mut world = World::fresh();
         world.issue_as(wrong);
         let last = settle(&mut world);
-        let Verdict::Blocked { reason, .. } = &last.verdicts[&Phase::Identity] else {
+        let (Verdict::Blocked { reason, .. } | Verdict::Waiting { reason, .. }) =
+            &last.verdicts[&Phase::Identity]
+        else {
             panic!("{wrong:?}: {last:?}")
         };
         assert_eq!(*reason, crate::reason::Reason::CertificateRejected, "{wrong:?}");
+        assert_eq!(world.observed.client_certificate, Ok(None), "{wrong:?}");
     }
     let mut world = World::fresh();
     world.issue_as(fixture::Issued::Right);

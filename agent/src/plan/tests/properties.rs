@@ -68,7 +68,7 @@ pub(super) fn harmless(world: &World) -> Result<(), TestCaseError> {
     let joined = matches!(world.observed.files.get(paths::joined()), Some(Ok(Some(_))));
     for step in plan.steps() {
         match step {
-            Step::MakeKey(path) if path == paths::pending_client_key() => prop_assert!(!usable),
+            Step::MakeKey { path, .. } if path == paths::pending_client_key() => prop_assert!(!usable),
             Step::RestartUnit { unit, .. } => prop_assert!(world.newest_input(unit) > world.started(unit)),
             Step::RemoveFile(path) => prop_assert!(path.starts_with("/var/lib/kn-agent")),
             Step::CreateNode(_) => prop_assert!(!joined),

@@ -35,7 +35,7 @@ fn starts_too_early(view: View<'_>) -> Plan {
 fn replaces_good_keys(view: View<'_>) -> Plan {
     let identity = plan(view).verdicts[&Phase::Identity].is_satisfied();
     edited(view, Phase::Registered, |verdict| {
-        let key = Step::MakeKey(paths::pending_client_key().to_owned());
+        let key = Step::MakeKey { path: paths::pending_client_key().to_owned(), refusals: 0 };
         if identity { Verdict::Act(vec![key]) } else { verdict }
     })
 }

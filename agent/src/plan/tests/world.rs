@@ -9,14 +9,16 @@ use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
 };
 use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::fixture::{FIXTURE, Issued, pem_for};
+use super::fixture::{FIXTURE, Issued};
 use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, Sources, load};
 use crate::desired::certificates::Purpose;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
 use crate::observe::runtime::{self, Docker};
+use crate::observe::token::SeenToken;
 use crate::observe::{Attempt, Fact, Observed, Watched};
 use crate::plan::View;
 use crate::ports::Failure;
@@ -29,9 +31,21 @@ use crate::ports::systemd::UnitState;
 pub(super) struct World {
     pub(super) config: Config,
     pub(super) observed: Observed,
+    pub(super) approver: Approver,
+    /// The life of what is issued, seconds.
+    pub(super) life: i64,
     issued: Issued,
-    now: Timestamp,
+    last_key: Option<String>,
+    pub(super) now: Timestamp,
     planner: Planner,
+}
+
+/// What the approver of the model does with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Approver {
+    Approves,
+    Denies,
+    Sleeps,
 }
 
 /// What decides in a world: the planner, or one that is spoiled on purpose.
@@ -85,6 +99,9 @@ impl World {
             serving_certificate: Ok(None),
             pending_client_key: Ok(None),
             pending_proxy_key: Ok(None),
+            token: Ok(Some(SeenToken { id: Some("abcdef".to_owned()), is_fleeting: false })),
+            has_kept_token: false,
+            renew_proxy: false,
             docker: runtime::inactive(),
             cni_confs: Ok(Vec::new()),
             missing_cni_plugins: Vec::new(),
@@ -95,7 +112,16 @@ impl World {
             attempts: BTreeMap::new(),
             under_way: BTreeSet::new(),
         };
-        Self { config: config(), observed, issued: Issued::Right, now: Timestamp::now(), planner: plan }
+        Self {
+            config: config(),
+            observed,
+            approver: Approver::Approves,
+            life: 10 * 365 * 86_400,
+            issued: Issued::Right,
+            last_key: None,
+            now: Timestamp::now(),
+            planner: plan,
+        }
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -140,16 +166,32 @@ impl World {
             }),
             Step::ReloadSystemd => self.reload(),
             Step::StartUnit(name) | Step::RestartUnit { unit: name, .. } => self.start(name, at),
-            Step::MakeKey(path) => {
-                let key = Ok(Some(PendingKey { public_key_hash: FIXTURE.key_hash.clone() }));
+            Step::MakeKey { path, refusals } => {
+                let public_key_hash = FIXTURE.next_key(self.last_key.as_deref()).to_owned();
+                self.last_key = Some(public_key_hash.clone());
+                let made_at = self.now.as_second();
+                let key = Ok(Some(PendingKey { public_key_hash, refusals: *refusals, made_at }));
                 if path == paths::pending_client_key() {
                     self.observed.pending_client_key = key;
                 } else {
                     self.observed.pending_proxy_key = key;
                 }
             }
-            Step::SubmitRequest { name, .. } => {
-                let request = CertificateSigningRequest::default();
+            Step::KeepToken => {
+                self.observed.has_kept_token = true;
+                if let Ok(Some(token)) = &mut self.observed.token {
+                    token.is_fleeting = false;
+                }
+            }
+            Step::SubmitRequest { certificate, name } => {
+                let key = match certificate.purpose {
+                    Purpose::KubeletClient => &self.observed.pending_client_key,
+                    Purpose::KubeProxy => &self.observed.pending_proxy_key,
+                };
+                let key = key.as_ref().unwrap().as_ref().unwrap();
+                let token = self.observed.token.as_ref().unwrap().as_ref().unwrap();
+                let token = token.id.as_ref().unwrap();
+                let request = FIXTURE.request(certificate, &key.public_key_hash, token);
                 self.observed.watched.requests.insert(name.clone(), Ok(Seen::Present(Box::new(request))));
             }
             Step::InstallCertificate { certificate, pem, .. } => {
@@ -229,19 +271,25 @@ impl World {
     /// What approver, signer, controller-manager and kubelet do of their own accord; whether any of them did.
     pub(super) fn others_move(&mut self) -> bool {
         self.tick();
-        let issued = self.issued;
-        let mut moved = false;
-        for (name, request) in &mut self.observed.watched.requests {
+        let (now, issued, mut moved) = (self.now.as_second(), self.issued, false);
+        for request in self.observed.watched.requests.values_mut() {
             let Ok(Seen::Present(request)) = request else { continue };
+            let verdict = match self.approver {
+                Approver::Approves => "Approved",
+                Approver::Denies => "Denied",
+                Approver::Sleeps => continue,
+            };
             if request.status.is_none() {
-                request.status = Some(CertificateSigningRequestStatus {
-                    conditions: Some(vec![CertificateSigningRequestCondition {
-                        type_: "Approved".to_owned(),
-                        status: "True".to_owned(),
-                        ..Default::default()
-                    }]),
-                    certificate: Some(ByteString(pem_for(name, issued).into_bytes())),
-                });
+                let pem = || FIXTURE.issue(request, issued, (now - 300, now + self.life));
+                let certificate = (verdict == "Approved").then(|| ByteString(pem().into_bytes()));
+                let condition = CertificateSigningRequestCondition {
+                    type_: verdict.to_owned(),
+                    status: "True".to_owned(),
+                    last_transition_time: Some(Time(self.now)),
+                    ..Default::default()
+                };
+                request.status =
+                    Some(CertificateSigningRequestStatus { conditions: Some(vec![condition]), certificate });
                 moved = true;
             }
         }
@@ -278,9 +326,18 @@ impl World {
     /// Takes the node's certificate away, and has its request seen so; the request's name.
     pub(super) fn ask_again(&mut self, seen: Fact<Seen<CertificateSigningRequest>>) -> String {
         let spec = desired::certificates::kubelet_client(&self.config);
-        let name = spec.request_name(&FIXTURE.key_hash);
+        let key = FIXTURE.keys[11].clone();
+        let name = spec.request_name(&key);
         self.observed.client_certificate = Ok(None);
-        self.observed.pending_client_key = Ok(Some(PendingKey { public_key_hash: FIXTURE.key_hash.clone() }));
+        let mut seen = seen;
+        if let Ok(Seen::Present(request)) = &mut seen
+            && request.spec.request.0.is_empty()
+        {
+            request.spec = FIXTURE.request(&spec, &key, "abcdef").spec;
+        }
+        let made_at = self.now.as_second();
+        self.observed.pending_client_key =
+            Ok(Some(PendingKey { public_key_hash: key, refusals: 0, made_at }));
         self.observed.watched.requests.insert(name.clone(), seen);
         name
     }
@@ -300,6 +357,10 @@ impl World {
             self.observed.pending_client_key = Ok(None);
         } else if path == paths::pending_proxy_key() {
             self.observed.pending_proxy_key = Ok(None);
+        } else if path == paths::renew_proxy() {
+            self.observed.renew_proxy = false;
+        } else if path == paths::kept_token() {
+            self.observed.has_kept_token = false;
         }
         self.observed.files.remove(path);
     }
