@@ -94,7 +94,7 @@ fn from_der(der: &[u8]) -> Result<Certificate, String> {
         subject: attributes(subject),
         subject_name: subject.to_string(),
         issuer: parsed.issuer().to_string(),
-        serial: parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+        serial: parsed.raw_serial_as_string(),
         names: names(&parsed),
         not_before: parsed.validity().not_before.timestamp(),
         not_after: parsed.validity().not_after.timestamp(),

@@ -48,6 +48,15 @@ pub struct Deleted {
     pub at: Timestamp,
 }
 
+impl Deleted {
+    /// What is known after it was deleted at `at` once more. What lasted for an hour was meant to be: the
+    /// controller-manager collects what nobody decides on for a day.
+    pub fn once_more(before: Option<Self>, at: Timestamp) -> Self {
+        let recent = before.filter(|before| at.duration_since(before.at).as_hours() < 1);
+        Self { count: recent.map_or(0, |before| before.count).saturating_add(1), at }
+    }
+}
+
 /// How a step went so far. Removed when it succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -190,7 +199,11 @@ async fn healthy(port: u16) -> Result<(), String> {
     }
 }
 
-fn configured_ca(root: &Root, config: &Config) -> Fact<Vec<u8>> {
+/// The CA bundle as configured, PEM.
+///
+/// # Errors
+/// It can't be read.
+pub fn configured_ca(root: &Root, config: &Config) -> Fact<Vec<u8>> {
     use crate::reason::Reason::CaUnusable;
     match &config.cluster.ca {
         CaSource::Pem(pem) => Ok(pem.clone().into_bytes()),

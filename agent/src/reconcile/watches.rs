@@ -79,9 +79,8 @@ impl Reconciler {
     pub(super) fn saw_request(&mut self, name: String, seen: Fact<Seen<CertificateSigningRequest>>) {
         let was_there = matches!(self.watched.requests.get(&name), Some(Ok(Seen::Present(_))));
         if was_there && matches!(seen, Ok(Seen::Absent)) {
-            let at = Timestamp::now();
-            let deleted = self.watched.deleted.entry(name.clone()).or_insert(Deleted { count: 0, at });
-            *deleted = Deleted { count: deleted.count + 1, at };
+            let before = self.watched.deleted.get(&name).copied();
+            self.watched.deleted.insert(name.clone(), Deleted::once_more(before, Timestamp::now()));
         }
         self.watched.requests.insert(name, seen);
     }

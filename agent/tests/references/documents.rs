@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use kn_agent::cli::cluster;
 use kn_agent::cluster::init::Outcome;
+use kn_agent::status::certs::{self, Certs};
 use kn_agent::status::checks::{self, Checks};
 use kn_agent::status::preview::{self, Preview};
 use kn_agent::status::timeline::{self, Timeline};
@@ -26,6 +27,7 @@ pub(crate) fn text() -> String {
         ("kn-agent plan", preview::SCHEMA, schema_for!(Preview)),
         ("kn-agent check", checks::SCHEMA, schema_for!(Checks)),
         ("kn-agent timeline", timeline::SCHEMA, schema_for!(Timeline)),
+        ("kn-agent certs", certs::SCHEMA, schema_for!(Certs)),
         ("kn-agent cluster init", cluster::SCHEMA, schema_for!(Outcome)),
     ];
     let mut told = BTreeSet::new();

@@ -21,7 +21,7 @@ pub(super) fn verdict(
 ) -> Verdict {
     let message = |why: &str| format!("what CSR `{name}` brought is not installed: {why}");
     let rejected = |why: &str| Verdict::blocked(Reason::CertificateRejected, message(why));
-    let again = |why: &str| ask.again(Reason::CertificateRejected, key, since, message(why));
+    let again = |why: &str| ask.again(Reason::CertificateRejected, key, since, &message(why));
     let certificate = match certificates::parse(pem) {
         Ok(certificate) => certificate,
         Err(why) => return rejected(&why),
@@ -51,7 +51,7 @@ pub(super) fn verdict(
     }
     // A signer may shorten the life of what it issues; what is older is a copy of something that was there before.
     if let Some(current) = ask.current
-        && certificate.not_before <= current.not_before
+        && certificate.not_before < current.not_before
         && certificate.not_after <= current.not_after
     {
         return again("it is older than the one in use, and ends no later");

@@ -6,8 +6,6 @@ mod renewal;
 mod request;
 mod serving;
 mod standing;
-#[cfg(test)]
-mod tests;
 
 use jiff::Timestamp;
 

@@ -50,7 +50,8 @@ pub fn window(node: &str, purpose: Purpose, certificate: &Certificate) -> Window
     let own = format!("{node} {} {}", purpose.as_str(), certificate.public_key_hash);
     let hash = keys::sha256(own.as_bytes());
     let part = hash.get(..6).and_then(|hex| i64::from_str_radix(hex, 16).ok()).unwrap_or(0);
-    let own = from + i64::try_from(i128::from(until - from) * i128::from(part) >> 24).unwrap_or(0);
+    let share = (i128::from(until - from) * i128::from(part)) >> 24;
+    let own = from + i64::try_from(share).unwrap_or(0);
     Window { from: begin + from, until: begin + until, at: begin + own }
 }
 

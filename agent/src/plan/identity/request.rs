@@ -80,14 +80,14 @@ impl Ask<'_> {
             let message = format!(
                 "CSR `{name}` is not the agent's: it has another key, signer or usages than were asked for"
             );
-            return self.again(Reason::CsrForeign, key, None, message);
+            return self.again(Reason::CsrForeign, key, None, &message);
         }
         let replaced = self.token_was_replaced(request);
         let refused = |reason, what: String, condition: &CertificateSigningRequestCondition| {
             if replaced {
                 return self.new_key(0);
             }
-            self.again(reason, key, since(condition), format!("{what}: {}", text(condition)))
+            self.again(reason, key, since(condition), &format!("{what}: {}", text(condition)))
         };
         if let Some(condition) = condition(request, "Denied") {
             return refused(Reason::CsrDenied, format!("CSR `{name}` was denied"), condition);
@@ -129,7 +129,7 @@ impl Ask<'_> {
         reason: Reason,
         key: &PendingKey,
         since: Option<Timestamp>,
-        message: String,
+        message: &str,
     ) -> Verdict {
         let now = self.view.now.as_second();
         // What is in the future was written by a clock that is not ours, or by ours before it was set back.

@@ -9,6 +9,9 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::ports::keys;
 
+/// A key that no world makes.
+pub(super) const SPARE: usize = 90;
+
 /// How the signer of the model behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Issued {
@@ -39,7 +42,7 @@ pub(super) static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     };
     let (ca, issuer) = authority("kubernetes");
     let (_, other) = authority("kubernetes");
-    let pairs: Vec<KeyPair> = (0..12).map(|_| KeyPair::generate().unwrap()).collect();
+    let pairs: Vec<KeyPair> = (0..=SPARE).map(|_| KeyPair::generate().unwrap()).collect();
     let hash = |pair: &KeyPair| keys::public_key_hash(&pair.serialize_pem().into()).unwrap();
     let keys = pairs.iter().map(hash).collect();
     Fixture { ca, issuer, other, pairs, keys }
@@ -49,7 +52,7 @@ impl Fixture {
     /// The key after `key`; the last one comes before the first.
     pub(super) fn next_key(&self, key: Option<&str>) -> &str {
         let at = key.and_then(|key| self.keys.iter().position(|known| known == key)).map_or(0, |at| at + 1);
-        &self.keys[at % self.keys.len()]
+        &self.keys[at % SPARE]
     }
 
     fn pair(&self, hash: &str) -> &KeyPair {
@@ -99,7 +102,7 @@ impl Fixture {
         params.distinguished_name.push(DnType::CommonName, name);
         let key = keys::request_key_hash(&request.spec.request.0).unwrap();
         let key = if issued == Issued::OtherKey { self.next_key(Some(&key)) } else { &key };
-        let issuer = if issued == Issued::OtherCa { &self.other } else { &self.issuer };
-        params.signed_by(self.pair(key), issuer).unwrap().pem()
+        let by = if issued == Issued::OtherCa { &self.other } else { &self.issuer };
+        params.signed_by(self.pair(key), by).unwrap().pem()
     }
 }

@@ -3,9 +3,11 @@
 
 mod arbitrary;
 mod fixture;
+mod life;
 mod messages;
 mod properties;
 mod seeded;
+mod signer;
 mod world;
 
 use std::collections::BTreeMap;

@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::certificates::v1::{
-    CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
-};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::fixture::{FIXTURE, Issued};
+use super::fixture::{FIXTURE, Issued, SPARE};
+use super::signer::Approver;
 use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, Sources, load};
 use crate::desired::certificates::Purpose;
@@ -34,18 +31,10 @@ pub(super) struct World {
     pub(super) approver: Approver,
     /// The life of what is issued, seconds.
     pub(super) life: i64,
-    issued: Issued,
+    pub(super) issued: Issued,
     last_key: Option<String>,
     pub(super) now: Timestamp,
     planner: Planner,
-}
-
-/// What the approver of the model does with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Approver {
-    Approves,
-    Denies,
-    Sleeps,
 }
 
 /// What decides in a world: the planner, or one that is spoiled on purpose.
@@ -189,8 +178,9 @@ impl World {
                     Purpose::KubeProxy => &self.observed.pending_proxy_key,
                 };
                 let key = key.as_ref().unwrap().as_ref().unwrap();
-                let token = self.observed.token.as_ref().unwrap().as_ref().unwrap();
-                let token = token.id.as_ref().unwrap();
+                // A node asks for kube-proxy's as it is, without one.
+                let token = self.observed.token.as_ref().ok().and_then(Option::as_ref);
+                let token = token.and_then(|token| token.id.as_deref()).unwrap_or_default();
                 let request = FIXTURE.request(certificate, &key.public_key_hash, token);
                 self.observed.watched.requests.insert(name.clone(), Ok(Seen::Present(Box::new(request))));
             }
@@ -271,28 +261,7 @@ impl World {
     /// What approver, signer, controller-manager and kubelet do of their own accord; whether any of them did.
     pub(super) fn others_move(&mut self) -> bool {
         self.tick();
-        let (now, issued, mut moved) = (self.now.as_second(), self.issued, false);
-        for request in self.observed.watched.requests.values_mut() {
-            let Ok(Seen::Present(request)) = request else { continue };
-            let verdict = match self.approver {
-                Approver::Approves => "Approved",
-                Approver::Denies => "Denied",
-                Approver::Sleeps => continue,
-            };
-            if request.status.is_none() {
-                let pem = || FIXTURE.issue(request, issued, (now - 300, now + self.life));
-                let certificate = (verdict == "Approved").then(|| ByteString(pem().into_bytes()));
-                let condition = CertificateSigningRequestCondition {
-                    type_: verdict.to_owned(),
-                    status: "True".to_owned(),
-                    last_transition_time: Some(Time(self.now)),
-                    ..Default::default()
-                };
-                request.status =
-                    Some(CertificateSigningRequestStatus { conditions: Some(vec![condition]), certificate });
-                moved = true;
-            }
-        }
+        let mut moved = self.judge_requests();
         let kubelet = self.observed.kubelet_health.is_ok();
         if let Some(Ok(Seen::Present(node))) = &mut self.observed.watched.node {
             let spec = node.spec.get_or_insert_with(NodeSpec::default);
@@ -314,10 +283,6 @@ impl World {
         moved
     }
 
-    pub(super) fn issue_as(&mut self, issued: Issued) {
-        self.issued = issued;
-    }
-
     /// What an operator writes, or what befalls the machine.
     pub(super) fn edit(&mut self, change: impl FnOnce(&mut Config, &mut Observed)) {
         change(&mut self.config, &mut self.observed);
@@ -326,7 +291,7 @@ impl World {
     /// Takes the node's certificate away, and has its request seen so; the request's name.
     pub(super) fn ask_again(&mut self, seen: Fact<Seen<CertificateSigningRequest>>) -> String {
         let spec = desired::certificates::kubelet_client(&self.config);
-        let key = FIXTURE.keys[11].clone();
+        let key = FIXTURE.keys[SPARE].clone();
         let name = spec.request_name(&key);
         self.observed.client_certificate = Ok(None);
         let mut seen = seen;
