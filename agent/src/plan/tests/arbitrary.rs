@@ -53,7 +53,7 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
 
 /// Any world at all: what is mendable, and facts unknown, refused, contradictory.
 pub(super) fn any() -> impl Strategy<Value = World> {
-    let trouble = prop::collection::vec((0..23_u8, 0..6_usize), 0..4);
+    let trouble = prop::collection::vec((0..23_u8, 0..6_usize), 0..6);
     (mendable(), trouble).prop_map(|(mut world, troubles)| {
         for (kind, index) in troubles {
             spoil(&mut world, kind, index);

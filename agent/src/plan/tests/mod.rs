@@ -6,6 +6,7 @@ mod fixture;
 mod life;
 mod messages;
 mod properties;
+mod requests;
 mod seeded;
 mod signer;
 mod world;
@@ -19,6 +20,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use super::{Phase, Plan, Step, Verdict, plan};
 use crate::desired::{paths, units};
 use crate::ports::root::FileOnDisk;
+use crate::reason::Reason;
 use properties::PASSES;
 use world::World;
 
@@ -31,6 +33,29 @@ fn settle(world: &mut World) -> Plan {
     properties::settled(world).unwrap_or_else(|| panic!("not settled: {:?}", world.plan()))
 }
 
+fn ready() -> World {
+    let mut world = World::fresh();
+    assert!(settle(&mut world).is_ready());
+    world
+}
+
+fn reason(world: &World, phase: Phase) -> Option<Reason> {
+    match &world.plan().verdicts[&phase] {
+        Verdict::Waiting { reason, .. } | Verdict::Blocked { reason, .. } => Some(*reason),
+        _ => None,
+    }
+}
+
+fn message(world: &World, phase: Phase) -> String {
+    match &world.plan().verdicts[&phase] {
+        Verdict::Waiting { message, .. } | Verdict::Blocked { message, .. } | Verdict::Satisfied(message) => {
+            message.clone()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A certificate of this life, begun five minutes before zero as signers do.
 static COUNTS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 
 /// Steps are counted on the way of joins, verdicts in arbitrary worlds: where each is at home.
