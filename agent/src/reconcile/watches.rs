@@ -112,9 +112,12 @@ impl Reconciler {
     }
 
     fn watch_request(&mut self, name: String, request: String, spec: &CertificateSpec) {
-        // A failed watch of the first identity is begun anew: the token may have been replaced.
-        let failed = spec.purpose == Purpose::KubeletClient
-            && matches!(self.watched.requests.get(&request), Some(Err(_)));
+        // A failed watch is begun anew where the credentials may have been replaced: by an operator the token, by the
+        // kubelet the certificate that a long wait has outlived.
+        let failed = self.watched.requests.get(&request).and_then(|seen| seen.as_ref().err());
+        let failed = failed.is_some_and(|failure| {
+            spec.purpose == Purpose::KubeletClient || failure.reason == Reason::Unauthorized
+        });
         let due = self.attempts.get(&name).is_none_or(|a| Timestamp::now() >= a.retry_at);
         if self.watches.contains_key(&name) && !(failed && due) {
             return;

@@ -121,6 +121,8 @@ fn leftovers(view: View<'_>) -> Vec<&'static std::path::Path> {
         }
         _ => {}
     }
+    // The phase that installed it may be about to.
+    paths.retain(|&path| !observed.under_way.contains(&Step::RemoveFile(path.to_owned()).key()));
     paths
 }
 

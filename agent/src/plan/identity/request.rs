@@ -169,6 +169,7 @@ impl Ask<'_> {
                 }
                 None => String::new(),
             },
+            (Reason::Unauthorized, _) => "; it does not accept the node's own certificate".to_owned(),
             (Reason::Forbidden, Some(binding)) => {
                 format!("; ClusterRoleBinding `{binding}` is missing or not for this token's groups")
             }
