@@ -21,7 +21,6 @@ pub mod desired;
 pub mod observe;
 pub mod plan;
 
-#[expect(clippy::disallowed_methods, reason = "systemd hands credentials over in the environment")]
 pub mod apply;
 pub mod status;
 

@@ -12,6 +12,38 @@ use thiserror::Error;
 #[error("{0}")]
 pub struct Invalid(pub String);
 
+/// Who a certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subject {
+    /// The user.
+    pub common_name: String,
+    /// Its group, if any.
+    pub organization: Option<String>,
+    /// What an API server ignores, and a signer's policy may ask for.
+    pub organizational_unit: Option<String>,
+    /// As above, two letters.
+    pub country: Option<String>,
+    /// As above.
+    pub province: Option<String>,
+    /// As above.
+    pub locality: Option<String>,
+}
+
+impl Subject {
+    /// What it is made of: the short names of RFC 4514 and their values, in the order they are usually written.
+    pub fn attributes(&self) -> Vec<(&'static str, &str)> {
+        let more = [
+            ("C", &self.country),
+            ("ST", &self.province),
+            ("L", &self.locality),
+            ("O", &self.organization),
+            ("OU", &self.organizational_unit),
+        ];
+        let more = more.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        more.chain([("CN", self.common_name.as_str())]).collect()
+    }
+}
+
 /// The name of the Node object and of the certificate `system:node:<name>`.
 ///
 /// A DNS-1123 subdomain, as the API server demands of a Node's name (`k8s.io/apimachinery`, validation.go); an IPv4

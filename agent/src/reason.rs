@@ -66,39 +66,55 @@ reasons! {
     /// The cluster's public information can't be read.
     ClusterInfoUnusable: OPERATOR, "see the message; kubectl -n kube-public get configmap cluster-info -o yaml shows it; or give cluster.ca.file";
     /// No token source is configured and there is no identity yet.
-    TokenMissing: OPERATOR, "on an admin machine: kn-agent token create --node NAME --print config; then set identity.token";
+    TokenMissing: OPERATOR, "on an admin machine: kn-agent token create --node NAME --print token; put it where the message says: it is read again by itself";
+    /// The node's client certificate has expired, and there is no token to ask for another.
+    CertificateExpired: OPERATOR, "on an admin machine: kn-agent token create --node NAME --print token; put it where the message says: nothing else is to be done";
+    /// The API server refuses the node's client certificate (401) although it is valid and of the configured CA.
+    IdentityRefused: OPERATOR, "the API server trusts another client CA, or its clock is wrong; where this cluster is to know the node anew: kn-agent token create --node NAME --print token, put where the message says";
+    /// The node's client certificate is for another name than node.name.
+    NodeRenamed: OPERATOR, "set node.name back to the name in the message, or on an admin machine: kn-agent token create --node NAME --print token; then delete the old Node";
+    /// The node's client certificate was signed by another CA than cluster.ca: another cluster's.
+    OtherCluster: OPERATOR, "to join this cluster: kn-agent token create --node NAME --print token on an admin machine of it; to stay with the old one, set cluster.ca and cluster.server back";
+    /// A certificate is not valid yet.
+    NotYetValid: TIME, "compare this machine's clock with the API server's (timedatectl); used by itself when its time has come";
     /// The API server does not answer.
     ApiUnreachable: TIME, "check that the API server runs and that cluster.server is its address; tried again by itself";
     /// The API server's certificate was not issued by the configured CA.
     ApiUntrusted: OPERATOR, "cluster.ca is not the CA of this API server: copy the right one, or correct cluster.server";
     /// The API server refused the credentials (401).
-    Unauthorized: OPERATOR, "the token is unknown or expired: on an admin machine run `kn-agent token create --node NAME`, put it in place; it is read again by itself";
+    Unauthorized: OPERATOR, "the token is unknown or expired: on an admin machine run `kn-agent token create --node NAME --print token`, put it in place; it is read again by itself";
     /// The API server refused the request (403).
     Forbidden: OPERATOR, "the cluster lacks a role binding: on an admin machine run `kn-agent cluster init`";
     /// The API server asks to come back later (429) or has an inner error (5xx).
     ApiBusy: TIME, "tried again by itself";
     /// Nobody has approved the certificate signing request.
-    CsrPending: TIME, "on an admin machine: kubectl certificate approve NAME; kube-proxy's is approved by kn-agent approver";
+    CsrPending: TIME, "on an admin machine: kn-agent approver, or kubectl certificate approve NAME; where the approver holds it, the message says why";
     /// Approved, but no signer has issued the certificate yet.
     CsrUnissued: TIME, "check that kube-controller-manager runs with --cluster-signing-cert-file and --cluster-signing-key-file";
     /// The request was denied.
-    CsrDenied: OPERATOR, "find out who denied it and why; kubectl delete csr NAME makes the agent ask again";
+    CsrDenied: OPERATOR, "mend what the message says; asked again by itself at the time it names, and at once with another token or after kubectl delete csr NAME";
     /// The signer could not issue the certificate.
-    CsrFailed: OPERATOR, "see the condition's message; kubectl delete csr NAME makes the agent ask again";
+    CsrFailed: OPERATOR, "see the signer's message; asked again by itself at the time it names, and at once with another token or after kubectl delete csr NAME";
+    /// The request was deleted more than once before its certificate was there.
+    CsrDeleted: TIME, "find out who deletes certificate signing requests; submitted again by itself at the time it names";
+    /// Under the request's name stands one that is not ours: another key, signer or use.
+    CsrForeign: TIME, "find out who created the CSR in the message; the agent asks with a new key under another name";
     /// What the API server issued is not what was asked for.
-    CertificateRejected: OPERATOR, "the cluster's signer and cluster.ca do not fit together; correct cluster.ca";
+    CertificateRejected: OPERATOR, "the cluster's signer and cluster.ca do not fit together; correct cluster.ca, or mend the signer and kubectl delete csr NAME";
     /// The supplied certificate or its key can't be used.
     CertificateUnusable: OPERATOR, "correct the file that the message names; it is read again by itself";
     /// Others may read a private key or a credential.
     KeyExposed: OPERATOR, "chmod 600 FILE, chown root FILE; replace what others may have read";
     /// The supplied certificate is not valid now.
-    CertificateExpired: OPERATOR, "replace the files; they are read again by themselves";
+    SuppliedExpired: OPERATOR, "replace the files; they are read again by themselves";
     /// Nine tenths of the supplied certificate's life are over.
     CertificateExpiring: OPERATOR, "have a new one issued and replace the files; they are read again by themselves";
     /// The supplied certificate does not name what the node is reached at: kubectl logs and exec may fail.
     CertificateNames: OPERATOR, "have one issued with the node's name and address among its subject alternative names";
     /// The supplied kubeconfig can't be used.
     KubeconfigUnusable: OPERATOR, "correct the file that the message names; it is read again by itself";
+    /// A certificate comes to its end and nobody has renewed it.
+    RenewalFailing: OPERATOR, "the message says what is in the way; kubelet's: kn-agent logs kubelet; kube-proxy's: approve its CSR (kn-agent approver)";
     /// A file can't be written or read.
     FileTrouble: OPERATOR, "mend what the message names (permissions, a read-only mount); tried again by itself";
     /// There is no space left for a file, or a quota is used up.
@@ -140,7 +156,11 @@ reasons! {
     /// The Node's Ready condition is not True.
     NodeNotReady: TIME, "the message is the kubelet's own; kubectl describe node shows more";
     /// The serving certificate is not issued yet.
-    ServingCertPending: TIME, "kn-agent approver approves kubelet-serving requests; until then kubectl logs and exec fail";
+    ServingCertPending: TIME, "kn-agent approver approves kubelet-serving requests; until then kubectl logs and exec fail; kubectl get csr --field-selector spec.signerName=kubernetes.io/kubelet-serving shows them";
+    /// The serving certificate has expired.
+    ServingCertExpired: OPERATOR, "the kubelet asks for another by itself: approve its request (kn-agent approver), or see kn-agent logs kubelet; until then kubectl logs and exec fail";
+    /// The serving certificate is not for all addresses of the Node.
+    ServingCertNames: TIME, "the kubelet asks anew by itself when its addresses change: approve its request (kn-agent approver); until then kubectl logs and exec may fail with an x509 error";
     /// A step was done, and the next look found it undone.
     NoEffect: TIME, "somebody undoes it, or the system ignores it; see kn-agent logs; tried again by itself";
     /// Something could not be observed.

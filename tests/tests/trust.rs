@@ -247,7 +247,7 @@ fn kubernetes_1_20_joins_with_a_certificate_and_a_kubeconfig_made_before() -> Re
     scenario.wait_ready(JOIN)?;
 
     put_pair(&scenario, -1)?;
-    let phase = scenario.wait_reason("CertificateExpired", HEALED)?;
+    let phase = scenario.wait_reason("SuppliedExpired", HEALED)?;
     ensure!(phase["message"].as_str().is_some_and(|m| m.contains("kubelet.pem`: it expired at")), "{phase}");
     put_pair(&scenario, 100)?;
     scenario.wait_ready(HEALED)?;

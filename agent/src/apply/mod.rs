@@ -2,22 +2,25 @@
 
 mod discover;
 
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use kube::Client;
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
-use crate::config::{Config, read_token};
+use crate::config::Config;
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::paths;
 use crate::names::Token;
-use crate::observe::trust;
+use crate::observe::certificates::{self, REFUSALS};
+use crate::observe::{token, trust};
 use crate::plan::Step;
 use crate::ports::cluster::{self, Credentials};
 use crate::ports::root::Root;
 use crate::ports::systemd::Systemd;
-use crate::ports::{Failure, chain, keys};
+use crate::ports::{Failure, keys};
 use crate::reason::Reason;
 
 /// Everything a step may act on.
@@ -60,9 +63,13 @@ async fn one(step: &Step, hands: &Hands) -> Result<(), Failure> {
         Step::ReloadSystemd => systemd()?.reload().await,
         Step::StartUnit(unit) => systemd()?.start(unit, false).await,
         Step::RestartUnit { unit, .. } => systemd()?.start(unit, true).await,
-        Step::MakeKey(path) => {
+        Step::MakeKey { path, refusals } => {
             let config = Arc::clone(&hands.config);
-            on_disk(move || make_key(&root, &path, &config)).await
+            on_disk(move || make_key(&root, &path, refusals, &config)).await
+        }
+        Step::KeepToken => {
+            let config = Arc::clone(&hands.config);
+            on_disk(move || keep_token(&root, &config)).await
         }
         Step::SubmitRequest { certificate, name } => submit(hands, &certificate, &name).await,
         Step::InstallCertificate { certificate, pem, path, link } => {
@@ -78,18 +85,29 @@ async fn on_disk(work: impl FnOnce() -> Result<(), Failure> + Send + 'static) ->
     tokio::task::spawn_blocking(work).await.map_err(ended)?
 }
 
-fn make_key(root: &Root, path: &Path, config: &Config) -> Result<(), Failure> {
+fn make_key(root: &Root, path: &Path, refusals: u32, config: &Config) -> Result<(), Failure> {
     let key = keys::generate(config.identity.key).map_err(|why| Failure::new(Reason::FileTrouble, why))?;
     if let Some(directory) = path.parent() {
         root.make_dir(directory, 0o700)?;
     }
-    root.write(path, key.expose_secret().as_bytes(), 0o600)
+    let mut text = Zeroizing::new(String::new());
+    if refusals > 0 {
+        let _ = writeln!(text, "{REFUSALS}{refusals}");
+    }
+    text.push_str(key.expose_secret());
+    root.write(path, text.as_bytes(), 0o600)
+}
+
+fn keep_token(root: &Root, config: &Config) -> Result<(), Failure> {
+    let gone = || Failure::new(Reason::TokenMissing, "identity.token is not set");
+    let token = token::read(root, config)?.ok_or_else(gone)?;
+    root.write(paths::kept_token(), token.expose().as_bytes(), 0o600)
 }
 
 fn waiting_key(root: &Root, path: &Path) -> Result<SecretString, Failure> {
     let gone = || Failure::new(Reason::FileTrouble, format!("the key `{}` is gone", path.display()));
     let file = root.read(path)?.ok_or_else(gone)?;
-    String::from_utf8(file.content).map(Into::into).map_err(|_| gone())
+    certificates::key_in(&Zeroizing::new(file.content)).ok_or_else(gone)
 }
 
 async fn submit(hands: &Hands, certificate: &CertificateSpec, name: &str) -> Result<(), Failure> {
@@ -108,7 +126,7 @@ fn install(
     link: Option<&Path>,
 ) -> Result<(), Failure> {
     let key = waiting_key(root, certificate.pending_key)?;
-    let mut both = pem.to_vec();
+    let mut both = Zeroizing::new(pem.to_vec());
     if !both.ends_with(b"\n") {
         both.push(b'\n');
     }
@@ -152,8 +170,5 @@ pub fn request_client(hands: &Hands, purpose: Purpose) -> Result<Client, Failure
 /// The token, read anew each time, so that one that was replaced is used at once.
 fn token(hands: &Hands) -> Result<Token, Failure> {
     let missing = || Failure::new(Reason::TokenMissing, "identity.token is not set");
-    let source = hands.config.identity.token.as_ref().ok_or_else(missing)?;
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from);
-    read_token(source, &hands.root.path(Path::new("/")), credentials.as_deref())
-        .map_err(|error| Failure::new(Reason::TokenMissing, chain(&error)))
+    token::read(&hands.root, &hands.config)?.ok_or_else(missing)
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod approver;
+mod certs;
 mod check;
 pub mod cluster;
 pub mod config;
@@ -63,6 +64,7 @@ enum Command {
     Check(check::Args),
     Timeline(timeline::Args),
     Logs(logs::Args),
+    Certs(certs::Args),
     Config(config::Args),
     Cluster(cluster::Args),
     Token(token::Args),
@@ -142,6 +144,7 @@ impl Cli {
             Command::Check(args) => check::run(&args, &sources, out).await,
             Command::Timeline(args) => timeline::run(&args, out),
             Command::Logs(args) => logs::run(&args),
+            Command::Certs(args) => certs::run(&args, &sources, out).await,
             Command::Config(args) => {
                 config::run(&args, sources, &HostFacts::of_host(), out).map_err(Error::from)
             }

@@ -266,10 +266,39 @@ pub(super) struct ProxyFragment {
     pub(super) binary: Option<String>,
     /// How Services are made to work. Default: `iptables`.
     pub(super) mode: Option<ProxyMode>,
+    /// kube-proxy's own certificate.
+    pub(super) certificate: Option<ProxyCertificateFragment>,
     /// Fields of `KubeProxyConfiguration` (kubeproxy.config.k8s.io/v1alpha1), merged over ours. Default: none.
     pub(super) config: Option<Map<String, Value>>,
     /// Flags that have no field, without the leading dashes, e.g. `v: "4"`. Default: none.
     pub(super) extra_args: Option<BTreeMap<String, String>>,
+}
+
+/// kube-proxy's own certificate. kn-agent asks for it as the node, and renews it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ProxyCertificateFragment {
+    /// Who it is for; the approver's policy must allow it.
+    pub(super) subject: Option<SubjectFragment>,
+}
+
+/// Who a certificate is for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SubjectFragment {
+    /// The user kube-proxy is to the API server; any other than the default needs a role binding of its own. Default:
+    /// `system:kube-proxy`.
+    pub(super) common_name: Option<String>,
+    /// Its group, none of the system's. Default: none.
+    pub(super) organization: Option<String>,
+    /// Default: none.
+    pub(super) organizational_unit: Option<String>,
+    /// Two capital letters. Default: none.
+    pub(super) country: Option<String>,
+    /// State or province. Default: none.
+    pub(super) province: Option<String>,
+    /// Locality. Default: none.
+    pub(super) locality: Option<String>,
 }
 
 /// Checks before joining.

@@ -122,6 +122,7 @@ pub(super) fn defaults(host: &HostFacts) -> Layer {
         ("network.confDir", json!("/etc/cni/net.d")),
         ("proxy.enabled", json!(true)),
         ("proxy.mode", json!("iptables")),
+        ("proxy.certificate.subject.commonName", json!("system:kube-proxy")),
     ] {
         layer.set(path, located(&value, &plain));
     }

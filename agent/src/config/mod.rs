@@ -15,6 +15,7 @@ mod shape;
 #[expect(clippy::disallowed_methods, reason = "the one file of the configuration that reads")]
 pub mod sources;
 mod starter;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -36,7 +37,7 @@ pub use shape::{Key, keys};
 pub use sources::{HostFacts, Loaded, Sources, TokenError, load, read_token};
 pub use starter::STARTER;
 
-use crate::names::{ApiServerUrl, CaPin, Cidr, NodeName, Token};
+use crate::names::{ApiServerUrl, CaPin, Cidr, NodeName, Subject, Token};
 
 /// The validated configuration of a node. Immutable; made once a start and at each reload.
 #[derive(Debug, Clone, PartialEq)]
@@ -243,6 +244,8 @@ pub struct Proxy {
     pub mode: ProxyMode,
     /// Its kubeconfig, made elsewhere. `None`: ours.
     pub kubeconfig: Option<PathBuf>,
+    /// Who its certificate is for.
+    pub subject: Subject,
     /// Program, configuration, flags.
     pub component: Component,
 }

@@ -11,7 +11,7 @@ use super::fragment::{
 use super::problem::{Findings, Problem, shown};
 use super::{
     Cluster, Component, Config, Dns, Identity, Network, Node, Origin, Preflight, Provenance, Proxy, Runtime,
-    Taint, TokenSource, components, labels,
+    Taint, TokenSource, components, labels, subject,
 };
 use crate::names::{Cidr, Invalid, NodeName};
 
@@ -258,10 +258,16 @@ impl Check<'_> {
             config: fragment.config.unwrap_or_default(),
             extra_args: fragment.extra_args.unwrap_or_default(),
         };
+        let (subject, refused) =
+            subject::of(fragment.certificate.and_then(|certificate| certificate.subject).unwrap_or_default());
+        for (key, why, what) in refused {
+            self.refuse_with(&format!("proxy.certificate.subject.{key}"), &why, what);
+        }
         Proxy {
             enabled: fragment.enabled.unwrap_or(true),
             mode: fragment.mode.unwrap_or_default(),
             kubeconfig: self.absolute("proxy.kubeconfig", fragment.kubeconfig),
+            subject,
             component,
         }
     }

@@ -8,7 +8,8 @@ use kube::api::ObjectMeta;
 
 use super::paths;
 use crate::config::Config;
-use crate::ports::keys::{Subject, sha256};
+use crate::names::Subject;
+use crate::ports::keys::{request_key_hash, sha256};
 
 /// A certificate that must exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub fn kubelet_client(config: &Config) -> CertificateSpec {
         subject: Subject {
             common_name: config.node.name.user(),
             organization: Some("system:nodes".to_owned()),
+            ..Subject::default()
         },
         signer: "kubernetes.io/kube-apiserver-client-kubelet",
         binding: Some(BOOTSTRAPPER_BINDING),
@@ -64,11 +66,11 @@ pub fn kubelet_client(config: &Config) -> CertificateSpec {
     }
 }
 
-/// kube-proxy's. The default binding `system:node-proxier` is for exactly this user.
-pub fn proxy(_config: &Config) -> CertificateSpec {
+/// kube-proxy's. The cluster's own binding `system:node-proxier` is for the user `system:kube-proxy`.
+pub fn proxy(config: &Config) -> CertificateSpec {
     CertificateSpec {
         purpose: Purpose::KubeProxy,
-        subject: Subject { common_name: "system:kube-proxy".to_owned(), organization: None },
+        subject: config.proxy.subject.clone(),
         signer: "kubernetes.io/kube-apiserver-client",
         binding: None,
         pending_key: paths::pending_proxy_key(),
@@ -79,11 +81,33 @@ impl CertificateSpec {
     /// The request's name: from key, subject, signer and usages, so that a restarted agent finds its own request.
     pub fn request_name(&self, public_key_hash: &str) -> String {
         let organization = self.subject.organization.as_deref().unwrap_or("");
-        let inputs =
+        let mut inputs =
             [public_key_hash, &self.subject.common_name, organization, self.signer, &USAGES.join(",")]
                 .join("\n");
+        for (name, value) in self.subject.attributes() {
+            if !matches!(name, "CN" | "O") {
+                inputs.extend(["\n", name, "=", value]);
+            }
+        }
         let hash = sha256(inputs.as_bytes());
-        format!("kn-{}-{}", self.purpose.as_str(), hash.get(..24).unwrap_or(&hash))
+        format!("{}{}", self.name_prefix(), hash.get(..24).unwrap_or(&hash))
+    }
+
+    /// What every name of a request of this purpose begins with.
+    pub fn name_prefix(&self) -> String {
+        format!("kn-{}-", self.purpose.as_str())
+    }
+
+    /// Whether `request` asks for this certificate with the key of this hash. Anybody who may create requests can take a
+    /// name that is free.
+    pub fn is_asked_for_by(&self, request: &CertificateSigningRequestSpec, public_key_hash: &str) -> bool {
+        let usages = request.usages.iter().flatten().map(String::as_str);
+        let (mut asked, mut wanted) = (usages.collect::<Vec<_>>(), USAGES.to_vec());
+        asked.sort_unstable();
+        wanted.sort_unstable();
+        request.signer_name == self.signer
+            && asked == wanted
+            && request_key_hash(&request.request.0).as_deref() == Some(public_key_hash)
     }
 
     /// The request object around a PEM request.

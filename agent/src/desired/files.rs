@@ -60,6 +60,10 @@ pub mod paths {
         pending_client_key = "/var/lib/kn-agent/kubelet-client.key";
         /// As above, kube-proxy's.
         pending_proxy_key = "/var/lib/kn-agent/kube-proxy.key";
+        /// A copy of the bootstrap token that systemd passed for one start, until the identity has proven itself.
+        kept_token = "/var/lib/kn-agent/token";
+        /// `kn-agent certs renew kube-proxy` puts it here, and it goes when that is done.
+        renew_proxy = "/var/lib/kn-agent/renew-kube-proxy";
         /// The Node that was Ready once: its UID.
         joined = "/var/lib/kn-agent/joined";
         /// Where unit files of the administrator are.

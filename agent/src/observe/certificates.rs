@@ -4,7 +4,12 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::oid_registry::{
+    OID_X509_COMMON_NAME, OID_X509_COUNTRY_NAME, OID_X509_LOCALITY_NAME, OID_X509_ORGANIZATION_NAME,
+    OID_X509_ORGANIZATIONAL_UNIT, OID_X509_STATE_OR_PROVINCE_NAME,
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use super::Fact;
 use crate::ports::Failure;
@@ -17,8 +22,16 @@ use crate::reason::Reason;
 pub struct Certificate {
     /// The user it names.
     pub common_name: String,
-    /// Its groups.
-    pub organizations: Vec<String>,
+    /// All of its subject: short names (RFC 4514) or object identifiers, and values, sorted.
+    pub subject: Vec<(String, String)>,
+    /// As above, as its issuer's certificates write it.
+    pub subject_name: String,
+    /// Who signed it, by its own word.
+    pub issuer: String,
+    /// Its serial number, hexadecimal.
+    pub serial: String,
+    /// The DNS names and addresses it is for, in its order.
+    pub names: Vec<String>,
     /// Valid from, seconds since 1970.
     pub not_before: i64,
     /// Valid until.
@@ -38,6 +51,11 @@ impl Certificate {
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         (self.not_before..=self.not_after).contains(&now.as_second())
     }
+
+    /// Its subject as a person reads it.
+    pub fn subject_text(&self) -> String {
+        self.subject.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A key that waits for its certificate.
@@ -45,7 +63,15 @@ impl Certificate {
 pub struct PendingKey {
     /// SHA-256 of its public key.
     pub public_key_hash: String,
+    /// How many keys before it ended in a refusal.
+    pub refusals: u32,
+    /// When it was made, seconds since 1970.
+    pub made_at: i64,
 }
+
+/// The line before a key that says how many before it ended in a refusal. PEM allows text before its first line
+/// (RFC 7468, 2), so that key and count are one file.
+pub const REFUSALS: &str = "refusals: ";
 
 /// The first certificate in PEM text.
 ///
@@ -56,20 +82,62 @@ pub fn parse(pem: &[u8]) -> Result<Certificate, String> {
         .flatten()
         .find(|block| block.label == "CERTIFICATE")
         .ok_or("there is no certificate in it")?;
-    let (_, parsed) = X509Certificate::from_der(&block.contents)
-        .map_err(|error| format!("its certificate does not parse: {error}"))?;
+    from_der(&block.contents)
+}
+
+fn from_der(der: &[u8]) -> Result<Certificate, String> {
+    let (_, parsed) =
+        X509Certificate::from_der(der).map_err(|error| format!("its certificate does not parse: {error}"))?;
     let subject = parsed.subject();
-    let texts = |attributes: Vec<&str>| attributes.into_iter().map(str::to_owned).collect::<Vec<_>>();
     Ok(Certificate {
         common_name: subject.iter_common_name().find_map(|a| a.as_str().ok()).unwrap_or_default().to_owned(),
-        organizations: texts(subject.iter_organization().filter_map(|a| a.as_str().ok()).collect()),
+        subject: attributes(subject),
+        subject_name: subject.to_string(),
+        issuer: parsed.issuer().to_string(),
+        serial: parsed.raw_serial_as_string(),
+        names: names(&parsed),
         not_before: parsed.validity().not_before.timestamp(),
         not_after: parsed.validity().not_after.timestamp(),
         key_fits: false,
         is_ca: parsed.is_ca(),
         public_key_hash: keys::sha256(parsed.public_key().raw),
-        der: block.contents.clone(),
+        der: der.to_vec(),
     })
+}
+
+/// Every certificate in PEM text that parses.
+pub fn all(pem: &[u8]) -> Vec<Certificate> {
+    let blocks = x509_parser::pem::Pem::iter_from_buffer(pem).flatten();
+    blocks.filter_map(|block| from_der(&block.contents).ok()).collect()
+}
+
+fn attributes(name: &X509Name<'_>) -> Vec<(String, String)> {
+    let short = |attribute: &AttributeTypeAndValue<'_>| match attribute.attr_type() {
+        oid if *oid == OID_X509_COMMON_NAME => "CN".to_owned(),
+        oid if *oid == OID_X509_ORGANIZATION_NAME => "O".to_owned(),
+        oid if *oid == OID_X509_ORGANIZATIONAL_UNIT => "OU".to_owned(),
+        oid if *oid == OID_X509_COUNTRY_NAME => "C".to_owned(),
+        oid if *oid == OID_X509_STATE_OR_PROVINCE_NAME => "ST".to_owned(),
+        oid if *oid == OID_X509_LOCALITY_NAME => "L".to_owned(),
+        oid => oid.to_id_string(),
+    };
+    let pair = |attribute| (short(attribute), attribute.as_str().unwrap_or("unreadable").to_owned());
+    let mut all: Vec<_> = name.iter_attributes().map(pair).collect();
+    all.sort();
+    all
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match *bytes {
+            [a, b, c, d] => Some(std::net::Ipv4Addr::new(*a, *b, *c, *d).to_string()),
+            bytes => Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string()),
+        },
+        _ => None,
+    };
+    extension.value.general_names.iter().filter_map(name).collect()
 }
 
 /// Whether one of the certificates in `ca_pem` signed the certificate.
@@ -95,7 +163,8 @@ pub fn read(root: &Root, path: &Path) -> Fact<Option<Certificate>> {
     Ok(Some(certificate))
 }
 
-pub(super) fn key_in(pem: &[u8]) -> Option<SecretString> {
+/// The private key in PEM text, from its first line to its last.
+pub fn key_in(pem: &[u8]) -> Option<SecretString> {
     let text = std::str::from_utf8(pem).ok()?;
     let begin = text
         .match_indices("-----BEGIN ")
@@ -113,6 +182,9 @@ pub(super) fn key_in(pem: &[u8]) -> Option<SecretString> {
 /// It can't be read.
 pub fn read_pending_key(root: &Root, path: &Path) -> Fact<Option<PendingKey>> {
     let Some(file) = root.read(path)? else { return Ok(None) };
+    let made_at = file.mtime_usec / 1_000_000;
     let Ok(text) = String::from_utf8(file.content) else { return Ok(None) };
-    Ok(keys::public_key_hash(&text.into()).ok().map(|public_key_hash| PendingKey { public_key_hash }))
+    let refusals = text.lines().next().and_then(|line| line.strip_prefix(REFUSALS)?.trim().parse().ok());
+    let key = |public_key_hash| PendingKey { public_key_hash, refusals: refusals.unwrap_or(0), made_at };
+    Ok(keys::public_key_hash(&text.into()).ok().map(key))
 }

@@ -5,6 +5,7 @@ pub mod facts;
 pub mod proxies;
 pub mod runtime;
 pub mod supplied;
+pub mod token;
 pub mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::ports::systemd::{Systemd, UnitState};
 use crate::ports::{Failure, http};
 use certificates::{Certificate, PendingKey};
 use runtime::Docker;
+use token::SeenToken;
 
 /// A fact, or why it is not known.
 pub type Fact<T> = Result<T, Failure>;
@@ -31,8 +33,30 @@ pub type Fact<T> = Result<T, Failure>;
 pub struct Watched {
     /// Our Node.
     pub node: Option<Fact<Seen<Node>>>,
+    /// The hash of the public key whose certificate the API server last refused (401).
+    pub refused_key: Option<String>,
     /// Requests by name.
     pub requests: BTreeMap<String, Fact<Seen<CertificateSigningRequest>>>,
+    /// Requests that were seen to vanish.
+    pub deleted: BTreeMap<String, Deleted>,
+}
+
+/// A request that somebody deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// How often.
+    pub count: u32,
+    /// When last.
+    pub at: Timestamp,
+}
+
+impl Deleted {
+    /// What is known after it was deleted at `at` once more. What lasted for an hour was meant to be: the
+    /// controller-manager collects what nobody decides on for a day.
+    pub fn once_more(before: Option<Self>, at: Timestamp) -> Self {
+        let recent = before.filter(|before| at.duration_since(before.at).as_hours() < 1);
+        Self { count: recent.map_or(0, |before| before.count).saturating_add(1), at }
+    }
 }
 
 /// How a step went so far. Removed when it succeeds.
@@ -75,6 +99,12 @@ pub struct Observed {
     pub pending_client_key: Fact<Option<PendingKey>>,
     /// As above, kube-proxy's.
     pub pending_proxy_key: Fact<Option<PendingKey>>,
+    /// The bootstrap token as it can be read now; `None` where no source is configured.
+    pub token: Fact<Option<SeenToken>>,
+    /// Whether our copy of a token that systemd passed is there.
+    pub has_kept_token: bool,
+    /// Whether somebody asked for a new certificate of kube-proxy's.
+    pub renew_proxy: bool,
     /// docker's API, asked only while its unit is active.
     pub docker: Docker,
     /// CNI configurations, sorted: the first one wins.
@@ -163,6 +193,9 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
         serving_certificate: certificates::read(root, paths::kubelet_server()),
         pending_client_key: certificates::read_pending_key(root, paths::pending_client_key()),
         pending_proxy_key: certificates::read_pending_key(root, paths::pending_proxy_key()),
+        token: token::look(root, eyes.config),
+        has_kept_token: root.exists(paths::kept_token()),
+        renew_proxy: root.exists(paths::renew_proxy()),
         docker,
         cni_confs: cni_confs(root, &eyes.config.network.conf_dir),
         missing_cni_plugins: missing_cni_plugins(root, eyes.config, facts),

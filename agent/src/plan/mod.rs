@@ -2,7 +2,7 @@
 
 mod engine;
 mod files;
-mod identity;
+pub mod identity;
 mod kubelet;
 mod network;
 mod node;
@@ -87,6 +87,8 @@ impl Verdict {
 pub struct Plan {
     /// A verdict a phase.
     pub verdicts: BTreeMap<Phase, Verdict>,
+    /// The next instant at which something that is in order comes due.
+    pub next: Option<Timestamp>,
 }
 
 impl Plan {
@@ -100,6 +102,7 @@ impl Plan {
         self.verdicts
             .values()
             .filter_map(|v| if let Verdict::Waiting { until, .. } = v { *until } else { None })
+            .chain(self.next)
             .min()
     }
 
@@ -179,7 +182,7 @@ pub fn plan(view: View<'_>) -> Plan {
         let verdict = if held { Verdict::Held } else { gate(decide(phase, view), view) };
         verdicts.insert(phase, verdict);
     }
-    Plan { verdicts }
+    Plan { verdicts, next: identity::next_instant(view) }
 }
 
 fn decide(phase: Phase, view: View<'_>) -> Verdict {
@@ -199,6 +202,7 @@ fn decide(phase: Phase, view: View<'_>) -> Verdict {
         Phase::ServingCert => identity::serving(view),
         Phase::Ready => node::ready(view),
         Phase::Upkeep => upkeep::verdict(view),
+        Phase::Renewal => identity::renewal(view),
     }
 }
 

@@ -37,11 +37,13 @@ pub enum Phase {
     Ready,
     /// What a join need not wait for. Does not hold back Ready.
     Upkeep,
+    /// Certificates are renewed in time, and what they were asked for with is tidied away. Does not hold back Ready.
+    Renewal,
 }
 
 impl Phase {
     /// Every phase, in reading order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Preflight,
         Self::Programs,
         Self::Trust,
@@ -57,6 +59,7 @@ impl Phase {
         Self::ServingCert,
         Self::Ready,
         Self::Upkeep,
+        Self::Renewal,
     ];
 
     /// What must be satisfied before this phase may act. The whole graph is this match.
@@ -67,7 +70,7 @@ impl Phase {
             Self::Trust | Self::Host => &[Self::Programs],
             Self::Identity => &[Self::Trust],
             Self::Runtime => &[Self::Host, Self::Engine],
-            Self::Registered => &[Self::Identity],
+            Self::Registered | Self::Renewal => &[Self::Identity],
             Self::Network => &[Self::Host, Self::Registered],
             Self::Kubelet => &[Self::Identity, Self::Runtime],
             Self::ProxyIdentity => &[Self::Registered],
@@ -96,6 +99,7 @@ impl Phase {
             Self::ServingCert => "servingCert",
             Self::Ready => "ready",
             Self::Upkeep => "upkeep",
+            Self::Renewal => "renewal",
         }
     }
 }

@@ -42,8 +42,15 @@ pub enum Step {
         /// Why.
         because: String,
     },
-    /// Make a private key and keep it until its certificate comes.
-    MakeKey(PathBuf),
+    /// Make a private key and keep it until its certificate comes, in the place of one that waits there.
+    MakeKey {
+        /// Where.
+        path: PathBuf,
+        /// How many keys before it ended in a refusal.
+        refusals: u32,
+    },
+    /// Keep a copy of the token that systemd passed for this start alone.
+    KeepToken,
     /// Ask for a certificate with the key that waits.
     SubmitRequest {
         /// The certificate.
@@ -78,7 +85,8 @@ impl Step {
             Self::ReloadSystemd => "reload systemd".to_owned(),
             Self::StartUnit(unit) => format!("start {unit}"),
             Self::RestartUnit { unit, .. } => format!("restart {unit}"),
-            Self::MakeKey(path) => format!("make key {}", path.display()),
+            Self::MakeKey { path, .. } => format!("make key {}", path.display()),
+            Self::KeepToken => "keep the token".to_owned(),
             Self::SubmitRequest { name, .. } => format!("submit CSR {name}"),
             Self::InstallCertificate { path, .. } => format!("install {}", path.display()),
             Self::CreateNode(node) => {

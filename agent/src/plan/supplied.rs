@@ -24,7 +24,7 @@ pub(super) fn client(view: View<'_>, found: &Fact<Pair>) -> Verdict {
     let refused = |why: &str| Verdict::blocked(Reason::CertificateUnusable, format!("{file}: {why}"));
     let spec = crate::desired::certificates::kubelet_client(view.config);
     if let Err(why) = identity::check(view, &spec, &pair.certificate) {
-        return refused(&why);
+        return refused(&why.of_it());
     }
     if !pair.certificate.key_fits {
         let key = view.config.identity.supplied.as_ref().map(|pair| pair.key.display().to_string());
@@ -56,7 +56,7 @@ fn validity(file: &str, certificate: &Certificate, now: Timestamp) -> Option<Ver
     } else {
         return None;
     };
-    Some(Verdict::blocked(Reason::CertificateExpired, format!("{file}: {why}")))
+    Some(Verdict::blocked(Reason::SuppliedExpired, format!("{file}: {why}")))
 }
 
 /// What the kubelet serves with, where that is the supplied certificate; `None` where it asks for one of its own.

@@ -2,21 +2,14 @@
 
 use aws_lc_rs::digest;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
+    CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
     PublicKeyData, RsaKeySize,
 };
 use secrecy::{ExposeSecret, SecretString};
+use x509_parser::prelude::FromDer;
 
 use crate::config::KeyAlgorithm;
-
-/// Who a certificate is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// The user.
-    pub common_name: String,
-    /// Its group, if any.
-    pub organization: Option<String>,
-}
+use crate::names::Subject;
 
 /// Gathers the entropy that the first random number of a process waits for, some 50 ms: best done while nobody waits.
 pub fn warm_up() {
@@ -54,11 +47,33 @@ pub fn request(key_pem: &SecretString, subject: &Subject) -> Result<String, Stri
     let pair = KeyPair::from_pem(key_pem.expose_secret()).map_err(|error| error.to_string())?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    if let Some(organization) = &subject.organization {
-        params.distinguished_name.push(DnType::OrganizationName, organization);
+    for (name, value) in subject.attributes() {
+        let (kind, value) = attribute(name, value);
+        params.distinguished_name.push(kind, value);
     }
-    params.distinguished_name.push(DnType::CommonName, &subject.common_name);
     params.serialize_request(&pair).and_then(|request| request.pem()).map_err(|error| error.to_string())
+}
+
+/// X.520 wants a country as PrintableString, and some signers insist.
+fn attribute(name: &str, value: &str) -> (DnType, DnValue) {
+    let text = || DnValue::from(value);
+    match name {
+        "C" => (DnType::CountryName, value.try_into().map_or_else(|_| text(), DnValue::PrintableString)),
+        "ST" => (DnType::StateOrProvinceName, text()),
+        "L" => (DnType::LocalityName, text()),
+        "O" => (DnType::OrganizationName, text()),
+        "OU" => (DnType::OrganizationalUnitName, text()),
+        _ => (DnType::CommonName, text()),
+    }
+}
+
+/// The hash, as [`public_key_hash`] makes it, of the key a PEM request was signed with; `None` where the text is none.
+pub fn request_key_hash(pem: &[u8]) -> Option<String> {
+    let block = x509_parser::pem::Pem::iter_from_buffer(pem).next()?.ok()?;
+    let (_, request) =
+        x509_parser::certification_request::X509CertificationRequest::from_der(&block.contents).ok()?;
+    request.verify_signature().ok()?;
+    Some(sha256(request.certification_request_info.subject_pki.raw))
 }
 
 /// SHA-256 as hexadecimal.

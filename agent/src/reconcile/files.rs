@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::{Reconciler, Wake};
+use crate::config::TokenSource;
 use crate::desired::paths;
 use crate::plan::{Phase, Plan, Verdict};
 use crate::ports::changes::Changes;
@@ -24,6 +25,13 @@ impl Reconciler {
             ours.into_iter().flatten().chain([conf_dir.as_path()]).chain(supplied).collect();
         self.follow_directories("files", &files, || Wake::Files);
         self.follow_directories("unit files", &[paths::units()], || Wake::UnitFiles);
+    }
+
+    /// A token that is put into its file is used at once.
+    pub(super) fn follow_token(&mut self) {
+        let Some(TokenSource::File(path)) = &self.hands.config.identity.token else { return };
+        let Some(directory) = path.parent().map(Path::to_owned) else { return };
+        self.follow_directories("token", &[&directory], || Wake::Token);
     }
 
     fn follow_directories(&mut self, name: &str, directories: &[&Path], what: fn() -> Wake) {

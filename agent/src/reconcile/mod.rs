@@ -37,13 +37,14 @@ type Timed = (Outcome, Timestamp, Timestamp);
 /// What wakes the loop.
 enum Wake {
     Units,
-    Node(Fact<Seen<Node>>),
+    Node(String, Fact<Seen<Node>>),
     Request(String, Fact<Seen<CertificateSigningRequest>>),
     Kubelet(Box<Program>),
     Proxy(Box<Program>),
     Docker(Fact<runtime::Info>),
     Files,
     UnitFiles,
+    Token,
     BusLost,
 }
 
@@ -82,13 +83,14 @@ impl std::fmt::Debug for Wake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Units => "units",
-            Self::Node(_) => "node",
+            Self::Node(..) => "node",
             Self::Request(..) => "request",
             Self::Kubelet(_) => "kubelet",
             Self::Proxy(_) => "kube-proxy",
             Self::Docker(_) => "docker",
             Self::Files => "files",
             Self::UnitFiles => "unit files",
+            Self::Token => "token",
             Self::BusLost => "bus lost",
         })
     }
@@ -167,10 +169,9 @@ impl Reconciler {
         match wake {
             Wake::Units | Wake::Files => {}
             Wake::UnitFiles => self.units.touch_all(),
-            Wake::Node(seen) => self.watched.node = Some(seen),
-            Wake::Request(name, seen) => {
-                self.watched.requests.insert(name, seen);
-            }
+            Wake::Node(key, seen) => self.saw_node(key, seen),
+            Wake::Request(name, seen) => self.saw_request(name, seen),
+            Wake::Token => self.try_the_token_again(),
             Wake::Kubelet(asked) => self.facts.kubelet = *asked,
             Wake::Proxy(asked) => self.facts.proxy = *asked,
             Wake::Docker(info) => self.docker = Some(info),
@@ -232,6 +233,7 @@ impl Reconciler {
         self.follow_api(&observed, &plan);
         self.follow_programs(&observed, &plan);
         self.follow_files(&plan);
+        self.follow_token();
         for (&phase, verdict) in &plan.verdicts {
             if let Verdict::Act(steps) = verdict {
                 self.start(phase, steps.clone());

@@ -1,5 +1,6 @@
 //! What we tell: one document, from which every view is made.
 
+pub mod certs;
 pub mod checks;
 pub mod notify;
 pub mod preview;

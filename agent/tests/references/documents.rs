@@ -7,6 +7,7 @@ use kn_agent::cli::{cluster, token};
 use kn_agent::cluster::init::Outcome;
 use kn_agent::cluster::status::Status;
 use kn_agent::cluster::token::Tokens;
+use kn_agent::status::certs::{self, Certs};
 use kn_agent::status::checks::{self, Checks};
 use kn_agent::status::preview::{self, Preview};
 use kn_agent::status::timeline::{self, Timeline};
@@ -28,6 +29,7 @@ pub(crate) fn text() -> String {
         ("kn-agent plan", preview::SCHEMA, schema_for!(Preview)),
         ("kn-agent check", checks::SCHEMA, schema_for!(Checks)),
         ("kn-agent timeline", timeline::SCHEMA, schema_for!(Timeline)),
+        ("kn-agent certs", certs::SCHEMA, schema_for!(Certs)),
         ("kn-agent cluster init", cluster::INIT_SCHEMA, schema_for!(Outcome)),
         ("kn-agent cluster status", cluster::STATUS_SCHEMA, schema_for!(Status)),
         ("kn-agent token list", token::SCHEMA, schema_for!(Tokens)),

@@ -3,8 +3,11 @@
 use k8s_openapi::api::core::v1::Node;
 use proptest::prelude::*;
 
+use super::signer::Approver;
 use super::world::{World, docker_with};
 use crate::desired::{Program, paths, units};
+use crate::observe::Fact;
+use crate::observe::certificates::Certificate;
 use crate::ports::Failure;
 use crate::ports::cluster::Seen;
 use crate::ports::root::FileOnDisk;
@@ -50,7 +53,7 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
 
 /// Any world at all: what is mendable, and facts unknown, refused, contradictory.
 pub(super) fn any() -> impl Strategy<Value = World> {
-    let trouble = prop::collection::vec((0..15_u8, 0..6_usize), 0..4);
+    let trouble = prop::collection::vec((0..23_u8, 0..6_usize), 0..6);
     (mendable(), trouble).prop_map(|(mut world, troubles)| {
         for (kind, index) in troubles {
             spoil(&mut world, kind, index);
@@ -59,7 +62,38 @@ pub(super) fn any() -> impl Strategy<Value = World> {
     })
 }
 
+/// What time, operators and other machines do to certificates.
+fn age(world: &mut World, kind: u8, index: usize) {
+    let now = world.now.as_second();
+    let observed = &mut world.observed;
+    let to_its_end = |found: &mut Fact<Option<Certificate>>, left: i64| {
+        if let Ok(Some(certificate)) = found {
+            (certificate.not_before, certificate.not_after) = (now - 10_000, now + left);
+        }
+    };
+    match kind {
+        15 => to_its_end(&mut observed.client_certificate, [-1, 500, 2000][index % 3]),
+        16 => to_its_end(&mut observed.proxy_certificate, [-1, 500, 2000, 9000][index % 4]),
+        17 => observed.renew_proxy = true,
+        18 => observed.token = Ok(None),
+        19 => {
+            let certificate = observed.client_certificate.as_ref().ok().and_then(Option::as_ref);
+            observed.watched.refused_key = certificate.map(|certificate| certificate.public_key_hash.clone());
+        }
+        20 => world.approver = if index.is_multiple_of(2) { Approver::Sleeps } else { Approver::Denies },
+        21 => world.delete_requests(),
+        _ => world.put_token(Some("fedcba")),
+    }
+    for _ in 0..index {
+        world.plan().steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
+        world.others_move();
+    }
+}
+
 fn spoil(world: &mut World, kind: u8, index: usize) {
+    if kind >= 15 {
+        return age(world, kind, index);
+    }
     let failure = Failure::new(Reason::ALL[index * 5 % Reason::ALL.len()], "spoiled");
     let observed = &mut world.observed;
     let unit = units::ALL[index];

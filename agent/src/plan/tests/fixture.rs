@@ -1,11 +1,16 @@
-//! Keys and certificates of the model, made once: right ones, and wrong in every way that is checked.
+//! Keys, an authority and its signer for the model: right certificates, and wrong in every way that is checked.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
+use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::ports::keys;
+
+/// A key that no world makes.
+pub(super) const SPARE: usize = 90;
 
 /// How the signer of the model behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +24,11 @@ pub(super) enum Issued {
 
 pub(super) struct Fixture {
     pub(super) ca: String,
-    pub(super) key_hash: String,
-    certificates: BTreeMap<&'static str, String>,
+    issuer: Issuer<'static, KeyPair>,
+    other: Issuer<'static, KeyPair>,
+    pairs: Vec<KeyPair>,
+    /// The hashes of the keys that are made, in the order in which they are.
+    pub(super) keys: Vec<String>,
 }
 
 pub(super) static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
@@ -34,42 +42,67 @@ pub(super) static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     };
     let (ca, issuer) = authority("kubernetes");
     let (_, other) = authority("kubernetes");
-    let (key, other_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let leaf = |name: &str, group: Option<&str>, key: &KeyPair, issuer: &Issuer<'_, KeyPair>| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        if let Some(group) = group {
-            params.distinguished_name.push(DnType::OrganizationName, group);
-        }
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.signed_by(key, issuer).unwrap().pem()
-    };
-    let nodes = Some("system:nodes");
-    Fixture {
-        ca,
-        key_hash: keys::public_key_hash(&key.serialize_pem().into()).unwrap(),
-        certificates: [
-            ("right", leaf("system:node:n1", nodes, &key, &issuer)),
-            ("proxy", leaf("system:kube-proxy", None, &key, &issuer)),
-            ("other key", leaf("system:node:n1", nodes, &other_key, &issuer)),
-            ("other name", leaf("system:node:n2", nodes, &key, &issuer)),
-            ("other ca", leaf("system:node:n1", nodes, &key, &other)),
-        ]
-        .into(),
-    }
+    let pairs: Vec<KeyPair> = (0..=SPARE).map(|_| KeyPair::generate().unwrap()).collect();
+    let hash = |pair: &KeyPair| keys::public_key_hash(&pair.serialize_pem().into()).unwrap();
+    let keys = pairs.iter().map(hash).collect();
+    Fixture { ca, issuer, other, pairs, keys }
 });
 
-/// What the signer answers to the request of this name.
-pub(super) fn pem_for(request: &str, issued: Issued) -> String {
-    let name = match issued {
-        _ if request.starts_with("kn-proxy-") => "proxy",
-        Issued::Right => "right",
-        Issued::OtherKey => "other key",
-        Issued::OtherName => "other name",
-        Issued::OtherCa => "other ca",
-        Issued::Garbage => {
+impl Fixture {
+    /// The key after `key`; the last one comes before the first.
+    pub(super) fn next_key(&self, key: Option<&str>) -> &str {
+        let at = key.and_then(|key| self.keys.iter().position(|known| known == key)).map_or(0, |at| at + 1);
+        &self.keys[at % SPARE]
+    }
+
+    fn pair(&self, hash: &str) -> &KeyPair {
+        &self.pairs[self.keys.iter().position(|key| key == hash).unwrap()]
+    }
+
+    /// The request with the key of this hash, as the API server has it.
+    pub(super) fn request(
+        &self,
+        spec: &CertificateSpec,
+        key: &str,
+        token: &str,
+    ) -> CertificateSigningRequest {
+        let pem = keys::request(&self.pair(key).serialize_pem().into(), &spec.subject).unwrap();
+        let mut request = spec.request_object(&spec.request_name(key), pem);
+        request.spec.username = Some(match spec.purpose {
+            Purpose::KubeletClient => format!("system:bootstrap:{token}"),
+            Purpose::KubeProxy => "system:node:n1".to_owned(),
+        });
+        request
+    }
+
+    /// What the signer makes of a request: PEM, valid from and until these seconds.
+    pub(super) fn issue(
+        &self,
+        request: &CertificateSigningRequest,
+        issued: Issued,
+        (from, until): (i64, i64),
+    ) -> String {
+        if issued == Issued::Garbage {
             return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned();
         }
-    };
-    FIXTURE.certificates[name].clone()
+        let at =
+            |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(seconds).unwrap());
+        let mut params = CertificateParams::default();
+        (params.not_before, params.not_after) = (at(from), at(until));
+        params.distinguished_name = DistinguishedName::new();
+        let proxy = request.metadata.name.as_ref().unwrap().starts_with("kn-proxy-");
+        if !proxy {
+            params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        }
+        let name = match issued {
+            Issued::OtherName => "system:node:n2",
+            _ if proxy => "system:kube-proxy",
+            _ => "system:node:n1",
+        };
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = keys::request_key_hash(&request.spec.request.0).unwrap();
+        let key = if issued == Issued::OtherKey { self.next_key(Some(&key)) } else { &key };
+        let by = if issued == Issued::OtherCa { &self.other } else { &self.issuer };
+        params.signed_by(self.pair(key), by).unwrap().pem()
+    }
 }

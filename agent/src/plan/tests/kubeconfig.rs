@@ -55,7 +55,7 @@ fn a_kubeconfig_that_leads_nowhere_or_to_anybody_is_refused() {
         "KeyExposed! proxy.kubeconfig `/kube-proxy.kubeconfig` has mode 0644, expected 0600"
     );
     operator.kubeconfig(&mut world, &Order { days: (-20, -10), ..Order::proxy() }, |_| {});
-    assert!(said(&world, Phase::ProxyIdentity).starts_with("CertificateExpired! proxy.kubeconfig "));
+    assert!(said(&world, Phase::ProxyIdentity).starts_with("SuppliedExpired! proxy.kubeconfig "));
 }
 
 #[test]

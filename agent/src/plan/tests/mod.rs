@@ -4,9 +4,12 @@
 mod arbitrary;
 mod fixture;
 mod kubeconfig;
+mod life;
 mod messages;
 mod properties;
+mod requests;
 mod seeded;
+mod signer;
 mod supplied;
 mod trust;
 mod world;
@@ -20,6 +23,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use super::{Phase, Plan, Step, Verdict, plan};
 use crate::desired::{paths, units};
 use crate::ports::root::FileOnDisk;
+use crate::reason::Reason;
 use properties::PASSES;
 use world::World;
 
@@ -32,6 +36,29 @@ fn settle(world: &mut World) -> Plan {
     properties::settled(world).unwrap_or_else(|| panic!("not settled: {:?}", world.plan()))
 }
 
+fn ready() -> World {
+    let mut world = World::fresh();
+    assert!(settle(&mut world).is_ready());
+    world
+}
+
+fn reason(world: &World, phase: Phase) -> Option<Reason> {
+    match &world.plan().verdicts[&phase] {
+        Verdict::Waiting { reason, .. } | Verdict::Blocked { reason, .. } => Some(*reason),
+        _ => None,
+    }
+}
+
+fn message(world: &World, phase: Phase) -> String {
+    match &world.plan().verdicts[&phase] {
+        Verdict::Waiting { message, .. } | Verdict::Blocked { message, .. } | Verdict::Satisfied(message) => {
+            message.clone()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A certificate of this life, begun five minutes before zero as signers do.
 static COUNTS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 
 /// Steps are counted on the way of joins, verdicts in arbitrary worlds: where each is at home.
@@ -123,7 +150,7 @@ fn a_key_that_waits_no_more_is_taken_away() {
     for path in [paths::pending_client_key(), paths::pending_proxy_key()] {
         let mut world = World::fresh();
         settle(&mut world);
-        world.apply(&Step::MakeKey(path.to_owned()));
+        world.apply(&Step::MakeKey { path: path.to_owned(), refusals: 0 });
         assert_eq!(steps(&world.plan()), [Step::RemoveFile(path.to_owned())]);
         assert!(settle(&mut world).is_ready());
     }
@@ -155,10 +182,13 @@ fn a_certificate_for_another_key_or_name_or_from_another_ca_is_not_installed() {
         let mut world = World::fresh();
         world.issue_as(wrong);
         let last = settle(&mut world);
-        let Verdict::Blocked { reason, .. } = &last.verdicts[&Phase::Identity] else {
+        let (Verdict::Blocked { reason, .. } | Verdict::Waiting { reason, .. }) =
+            &last.verdicts[&Phase::Identity]
+        else {
             panic!("{wrong:?}: {last:?}")
         };
         assert_eq!(*reason, crate::reason::Reason::CertificateRejected, "{wrong:?}");
+        assert_eq!(world.observed.client_certificate, Ok(None), "{wrong:?}");
     }
     let mut world = World::fresh();
     world.issue_as(fixture::Issued::Right);

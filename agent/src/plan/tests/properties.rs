@@ -5,7 +5,10 @@ use proptest::prelude::*;
 
 use super::world::World;
 use super::{Phase, Plan, Step, Verdict, arbitrary, steps};
+use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::paths;
+use crate::observe::certificates;
+use crate::plan::identity::window;
 
 /// More passes than a join from nothing needs (21); a planner that goes round in circles needs more.
 pub(super) const PASSES: usize = 60;
@@ -65,14 +68,65 @@ pub(super) fn converges(world: &World) -> Result<(), TestCaseError> {
 pub(super) fn harmless(world: &World) -> Result<(), TestCaseError> {
     let plan = world.plan();
     let usable = plan.verdicts[&Phase::Identity].is_satisfied();
+    economical(world, &plan)?;
     let joined = matches!(world.observed.files.get(paths::joined()), Some(Ok(Some(_))));
     for step in plan.steps() {
         match step {
-            Step::MakeKey(path) if path == paths::pending_client_key() => prop_assert!(!usable),
+            Step::MakeKey { path, .. } if path == paths::pending_client_key() => prop_assert!(!usable),
             Step::RestartUnit { unit, .. } => prop_assert!(world.newest_input(unit) > world.started(unit)),
             Step::RemoveFile(path) => prop_assert!(path.starts_with("/var/lib/kn-agent")),
             Step::CreateNode(_) => prop_assert!(!joined),
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is asked for that is there and not due, nor twice; and what is in use is replaced by nothing worse.
+fn economical(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
+    let proxy_is_well = plan.verdicts[&Phase::ProxyIdentity].is_satisfied();
+    let in_use = world.observed.proxy_certificate.as_ref().ok().and_then(Option::as_ref);
+    let due = in_use.is_none_or(|certificate| {
+        let at = window(world.config.node.name.as_str(), Purpose::KubeProxy, certificate).at;
+        world.observed.renew_proxy || world.now.as_second() >= at
+    });
+    for step in plan.steps() {
+        match step {
+            Step::SubmitRequest { certificate, name } => {
+                once(world, certificate, name)?;
+                prop_assert!(certificate.purpose != Purpose::KubeProxy || !proxy_is_well || due);
+            }
+            Step::MakeKey { path, .. } if path == paths::pending_proxy_key() => {
+                prop_assert!(!proxy_is_well || due);
+            }
+            Step::InstallCertificate { certificate, pem, .. } => {
+                let new = certificates::parse(pem).map_err(TestCaseError::fail)?;
+                let (key, used) = match certificate.purpose {
+                    Purpose::KubeletClient => (&world.observed.pending_client_key, None),
+                    Purpose::KubeProxy => {
+                        (&world.observed.pending_proxy_key, in_use.filter(|_| proxy_is_well))
+                    }
+                };
+                let key = key.as_ref().ok().and_then(Option::as_ref).map(|key| &key.public_key_hash);
+                prop_assert_eq!(key, Some(&new.public_key_hash));
+                prop_assert!(new.is_valid_at(world.now));
+                prop_assert!(used.is_none_or(|used| new.not_before >= used.not_before));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// No other request for the same waits, unless it was made with a token that is not used any more.
+fn once(world: &World, certificate: &CertificateSpec, name: &str) -> Result<(), TestCaseError> {
+    let token = world.observed.token.as_ref().ok().and_then(Option::as_ref);
+    let user = token.and_then(|token| Some(format!("system:bootstrap:{}", token.id.as_ref()?)));
+    for other in world.undecided() {
+        let other_name = other.metadata.name.as_deref().unwrap_or_default();
+        if other_name != name && other_name.starts_with(&certificate.name_prefix()) {
+            prop_assert!(certificate.purpose == Purpose::KubeletClient);
+            prop_assert_ne!(&other.spec.username, &user);
         }
     }
     Ok(())

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use super::fixture::Issued;
 use super::properties::{Property, converges, harmless, ordered, total};
+use super::signer::Approver;
 use super::world::{Planner, World};
 use super::{Phase, Plan, Step, Verdict, arbitrary, settle};
 use crate::desired::{paths, units};
 use crate::plan::{View, plan};
+use crate::ports::cluster::Seen;
 use crate::reason::Reason;
 
 /// Cases until a property counts as held: the right planner must survive as many.
@@ -35,7 +38,7 @@ fn starts_too_early(view: View<'_>) -> Plan {
 fn replaces_good_keys(view: View<'_>) -> Plan {
     let identity = plan(view).verdicts[&Phase::Identity].is_satisfied();
     edited(view, Phase::Registered, |verdict| {
-        let key = Step::MakeKey(paths::pending_client_key().to_owned());
+        let key = Step::MakeKey { path: paths::pending_client_key().to_owned(), refusals: 0 };
         if identity { Verdict::Act(vec![key]) } else { verdict }
     })
 }
@@ -94,6 +97,47 @@ fn remembers(view: View<'_>) -> Plan {
     })
 }
 
+/// Renews what has most of its life before it.
+fn renews_too_early(view: View<'_>) -> Plan {
+    edited(view, Phase::Renewal, |verdict| match verdict {
+        Verdict::Satisfied(_) => {
+            let path = paths::pending_proxy_key().to_owned();
+            Verdict::Act(vec![Step::MakeKey { path, refusals: 0 }])
+        }
+        other => other,
+    })
+}
+
+/// Asks again because nobody has answered yet.
+fn asks_twice(view: View<'_>) -> Plan {
+    edited(view, Phase::Identity, |verdict| match verdict {
+        Verdict::Waiting { reason: Reason::CsrPending, .. } => {
+            let certificate = crate::desired::certificates::kubelet_client(view.config);
+            let name = format!("{}once-more", certificate.name_prefix());
+            Verdict::Act(vec![Step::SubmitRequest { certificate, name }])
+        }
+        other => other,
+    })
+}
+
+/// Takes whatever the signer has made.
+fn installs_anything(view: View<'_>) -> Plan {
+    edited(view, Phase::Identity, |verdict| match verdict {
+        Verdict::Waiting { reason: Reason::CertificateRejected, .. } => {
+            let certificate = crate::desired::certificates::kubelet_client(view.config);
+            let requests = view.observed.watched.requests.values();
+            let mut issued = requests.filter_map(|request| match request {
+                Ok(Seen::Present(request)) => request.status.as_ref()?.certificate.clone(),
+                _ => None,
+            });
+            let pem = issued.next_back().unwrap_or_default().0;
+            let path = paths::kubelet_client().to_owned();
+            Verdict::Act(vec![Step::InstallCertificate { certificate, pem, path, link: None }])
+        }
+        other => other,
+    })
+}
+
 /// Whether some world shows that `planner` breaks `property`.
 fn is_caught(planner: Planner, property: Property, worlds: &BoxedStrategy<World>) -> bool {
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
@@ -103,7 +147,7 @@ fn is_caught(planner: Planner, property: Property, worlds: &BoxedStrategy<World>
 }
 
 #[test]
-fn eight_wrong_planners_are_caught_each_by_its_property_and_the_right_one_by_none() {
+fn eleven_wrong_planners_are_caught_each_by_its_property_and_the_right_one_by_none() {
     let deleted = arbitrary::mendable().prop_map(|mut world| {
         world.delete_node();
         world
@@ -113,9 +157,26 @@ fn eight_wrong_planners_are_caught_each_by_its_property_and_the_right_one_by_non
         settle(&mut world);
         world
     });
+    let asked = |world: &mut World| {
+        world.observed.client_certificate = Ok(None);
+        settle(world);
+    };
+    // Asked for, and not decided on.
+    let waiting = arbitrary::mendable().prop_map(move |mut world| {
+        world.approver = Approver::Sleeps;
+        asked(&mut world);
+        world
+    });
+    // Signed for a key that is another's.
+    let betrayed = arbitrary::mendable().prop_map(move |mut world| {
+        world.issue_as(Issued::OtherKey);
+        asked(&mut world);
+        world
+    });
+    let (waiting, betrayed) = (waiting.boxed(), betrayed.boxed());
     let any = prop_oneof![arbitrary::any(), deleted, ready].boxed();
     let mendable = arbitrary::mendable().boxed();
-    let bugs: [(&str, Planner, Property, &BoxedStrategy<World>); 8] = [
+    let bugs: [(&str, Planner, Property, &BoxedStrategy<World>); 11] = [
         ("starts too early", starts_too_early, ordered, &any),
         ("replaces good keys", replaces_good_keys, harmless, &any),
         ("restarts for nothing", restarts_for_nothing, harmless, &any),
@@ -124,6 +185,9 @@ fn eight_wrong_planners_are_caught_each_by_its_property_and_the_right_one_by_non
         ("gives up", gives_up, converges, &mendable),
         ("revives deleted nodes", revives_deleted_nodes, harmless, &any),
         ("remembers", remembers, total, &any),
+        ("renews too early", renews_too_early, harmless, &any),
+        ("asks twice", asks_twice, harmless, &waiting),
+        ("installs anything", installs_anything, harmless, &betrayed),
     ];
     for (name, wrong, property, worlds) in bugs {
         assert!(is_caught(wrong, property, worlds), "`{name}` is not caught");

@@ -4,19 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::certificates::v1::{
-    CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
-};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus};
 
-use super::fixture::{FIXTURE, Issued, pem_for};
+use super::fixture::{FIXTURE, Issued, SPARE};
+use super::signer::Approver;
 use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, Sources, load};
 use crate::desired::certificates::Purpose;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
 use crate::observe::runtime::{self, Docker};
+use crate::observe::token::SeenToken;
 use crate::observe::{Attempt, Fact, Observed, Watched};
 use crate::plan::View;
 use crate::ports::Failure;
@@ -29,8 +28,12 @@ use crate::ports::systemd::UnitState;
 pub(super) struct World {
     pub(super) config: Config,
     pub(super) observed: Observed,
-    issued: Issued,
-    now: Timestamp,
+    pub(super) approver: Approver,
+    /// The life of what is issued, seconds.
+    pub(super) life: i64,
+    pub(super) issued: Issued,
+    last_key: Option<String>,
+    pub(super) now: Timestamp,
     planner: Planner,
 }
 
@@ -89,6 +92,9 @@ impl World {
             serving_certificate: Ok(None),
             pending_client_key: Ok(None),
             pending_proxy_key: Ok(None),
+            token: Ok(Some(SeenToken { id: Some("abcdef".to_owned()), is_fleeting: false })),
+            has_kept_token: false,
+            renew_proxy: false,
             docker: runtime::inactive(),
             cni_confs: Ok(Vec::new()),
             missing_cni_plugins: Vec::new(),
@@ -99,7 +105,16 @@ impl World {
             attempts: BTreeMap::new(),
             under_way: BTreeSet::new(),
         };
-        Self { config: config(), observed, issued: Issued::Right, now: Timestamp::now(), planner: plan }
+        Self {
+            config: config(),
+            observed,
+            approver: Approver::Approves,
+            life: 10 * 365 * 86_400,
+            issued: Issued::Right,
+            last_key: None,
+            now: Timestamp::now(),
+            planner: plan,
+        }
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -150,16 +165,33 @@ impl World {
             }),
             Step::ReloadSystemd => self.reload(),
             Step::StartUnit(name) | Step::RestartUnit { unit: name, .. } => self.start(name, at),
-            Step::MakeKey(path) => {
-                let key = Ok(Some(PendingKey { public_key_hash: FIXTURE.key_hash.clone() }));
+            Step::MakeKey { path, refusals } => {
+                let public_key_hash = FIXTURE.next_key(self.last_key.as_deref()).to_owned();
+                self.last_key = Some(public_key_hash.clone());
+                let made_at = self.now.as_second();
+                let key = Ok(Some(PendingKey { public_key_hash, refusals: *refusals, made_at }));
                 if path == paths::pending_client_key() {
                     self.observed.pending_client_key = key;
                 } else {
                     self.observed.pending_proxy_key = key;
                 }
             }
-            Step::SubmitRequest { name, .. } => {
-                let request = CertificateSigningRequest::default();
+            Step::KeepToken => {
+                self.observed.has_kept_token = true;
+                if let Ok(Some(token)) = &mut self.observed.token {
+                    token.is_fleeting = false;
+                }
+            }
+            Step::SubmitRequest { certificate, name } => {
+                let key = match certificate.purpose {
+                    Purpose::KubeletClient => &self.observed.pending_client_key,
+                    Purpose::KubeProxy => &self.observed.pending_proxy_key,
+                };
+                let key = key.as_ref().unwrap().as_ref().unwrap();
+                // A node asks for kube-proxy's as it is, without one.
+                let token = self.observed.token.as_ref().ok().and_then(Option::as_ref);
+                let token = token.and_then(|token| token.id.as_deref()).unwrap_or_default();
+                let request = FIXTURE.request(certificate, &key.public_key_hash, token);
                 self.observed.watched.requests.insert(name.clone(), Ok(Seen::Present(Box::new(request))));
             }
             Step::InstallCertificate { certificate, pem, .. } => {
@@ -239,22 +271,7 @@ impl World {
     /// What approver, signer, controller-manager and kubelet do of their own accord; whether any of them did.
     pub(super) fn others_move(&mut self) -> bool {
         self.tick();
-        let issued = self.issued;
-        let mut moved = false;
-        for (name, request) in &mut self.observed.watched.requests {
-            let Ok(Seen::Present(request)) = request else { continue };
-            if request.status.is_none() {
-                request.status = Some(CertificateSigningRequestStatus {
-                    conditions: Some(vec![CertificateSigningRequestCondition {
-                        type_: "Approved".to_owned(),
-                        status: "True".to_owned(),
-                        ..Default::default()
-                    }]),
-                    certificate: Some(ByteString(pem_for(name, issued).into_bytes())),
-                });
-                moved = true;
-            }
-        }
+        let mut moved = self.judge_requests();
         let kubelet = self.observed.kubelet_health.is_ok();
         if let Some(Ok(Seen::Present(node))) = &mut self.observed.watched.node {
             let spec = node.spec.get_or_insert_with(NodeSpec::default);
@@ -276,10 +293,6 @@ impl World {
         moved
     }
 
-    pub(super) fn issue_as(&mut self, issued: Issued) {
-        self.issued = issued;
-    }
-
     /// What an operator writes, or what befalls the machine.
     pub(super) fn edit(&mut self, change: impl FnOnce(&mut Config, &mut Observed)) {
         change(&mut self.config, &mut self.observed);
@@ -288,9 +301,18 @@ impl World {
     /// Takes the node's certificate away, and has its request seen so; the request's name.
     pub(super) fn ask_again(&mut self, seen: Fact<Seen<CertificateSigningRequest>>) -> String {
         let spec = desired::certificates::kubelet_client(&self.config);
-        let name = spec.request_name(&FIXTURE.key_hash);
+        let key = FIXTURE.keys[SPARE].clone();
+        let name = spec.request_name(&key);
         self.observed.client_certificate = Ok(None);
-        self.observed.pending_client_key = Ok(Some(PendingKey { public_key_hash: FIXTURE.key_hash.clone() }));
+        let mut seen = seen;
+        if let Ok(Seen::Present(request)) = &mut seen
+            && request.spec.request.0.is_empty()
+        {
+            request.spec = FIXTURE.request(&spec, &key, "abcdef").spec;
+        }
+        let made_at = self.now.as_second();
+        self.observed.pending_client_key =
+            Ok(Some(PendingKey { public_key_hash: key, refusals: 0, made_at }));
         self.observed.watched.requests.insert(name.clone(), seen);
         name
     }
@@ -310,6 +332,10 @@ impl World {
             self.observed.pending_client_key = Ok(None);
         } else if path == paths::pending_proxy_key() {
             self.observed.pending_proxy_key = Ok(None);
+        } else if path == paths::renew_proxy() {
+            self.observed.renew_proxy = false;
+        } else if path == paths::kept_token() {
+            self.observed.has_kept_token = false;
         }
         self.observed.files.remove(path);
     }

@@ -65,6 +65,9 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
         serving_certificate: unknown(),
         pending_client_key: Ok(None),
         pending_proxy_key: Ok(None),
+        token: Ok(None),
+        has_kept_token: false,
+        renew_proxy: false,
         docker: runtime::inactive(),
         cni_confs: Ok(Vec::new()),
         missing_cni_plugins: Vec::new(),
@@ -85,7 +88,7 @@ fn told(observed: &Observed, phase: Phase, steps: Vec<Step>) -> Preview {
     let config = config();
     let view = View { config: &config, desired: None, observed, now: Timestamp::UNIX_EPOCH };
     let verdicts = BTreeMap::from([(phase, Verdict::Act(steps))]);
-    Preview::of(view, &Plan { verdicts })
+    Preview::of(view, &Plan { verdicts, next: None })
 }
 
 fn daemon_json(keys: &serde_json::Value) -> Step {
@@ -130,7 +133,7 @@ fn every_phase_that_is_not_satisfied_says_why() {
         ),
         (Phase::Identity, Verdict::Held),
     ]);
-    let preview = Preview::of(view, &Plan { verdicts });
+    let preview = Preview::of(view, &Plan { verdicts, next: None });
     insta::assert_snapshot!("reasons", preview.text());
     insta::assert_json_snapshot!("reasons_document", preview);
 }

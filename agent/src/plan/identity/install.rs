@@ -1,0 +1,80 @@
+//! What the API server issued is looked at before it is put in place.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::request::Ask;
+use super::{Step, Verdict, at, standing};
+use crate::desired::certificates::Purpose;
+use crate::desired::paths;
+use crate::observe::certificates::{self, Certificate, PendingKey};
+use crate::reason::Reason;
+
+/// Installs the certificate in `pem`, or says why not. `since` is when the request was approved.
+pub(super) fn verdict(
+    ask: &Ask<'_>,
+    key: &PendingKey,
+    name: &str,
+    pem: &[u8],
+    since: Option<Timestamp>,
+) -> Verdict {
+    let message = |why: &str| format!("what CSR `{name}` brought is not installed: {why}");
+    let rejected = |why: &str| Verdict::blocked(Reason::CertificateRejected, message(why));
+    let again = |why: &str| ask.again(Reason::CertificateRejected, key, since, &message(why));
+    let certificate = match certificates::parse(pem) {
+        Ok(certificate) => certificate,
+        Err(why) => return rejected(&why),
+    };
+    if let Err(wrong) = standing::check(ask.view, ask.spec, &certificate) {
+        return rejected(&wrong.of_it());
+    }
+    if certificate.public_key_hash != key.public_key_hash {
+        return again("it is for another key");
+    }
+    let now = ask.view.now.as_second();
+    if now < certificate.not_before {
+        let message = format!(
+            "what CSR `{name}` brought is valid from {} on, and here it is {}",
+            at(certificate.not_before),
+            at(now)
+        );
+        let until = Timestamp::from_second(certificate.not_before).ok();
+        return Verdict::Waiting { reason: Reason::NotYetValid, message, until };
+    }
+    if !certificate.is_valid_at(ask.view.now) {
+        let why = format!(
+            "it expired at {}; compare this machine's clock with the API server's",
+            at(certificate.not_after)
+        );
+        return again(&why);
+    }
+    // A signer may shorten the life of what it issues; what is older is a copy of something that was there before.
+    if let Some(current) = ask.current
+        && certificate.not_before < current.not_before
+        && certificate.not_after <= current.not_after
+    {
+        return again("it is older than the one in use, and ends no later");
+    }
+    let (path, link) = place(ask.spec.purpose, &certificate);
+    let mut steps = ask.before.clone();
+    steps.push(Step::InstallCertificate { certificate: ask.spec.clone(), pem: pem.to_vec(), path, link });
+    if ask.spec.purpose == Purpose::KubeProxy && ask.view.observed.renew_proxy {
+        steps.push(Step::RemoveFile(paths::renew_proxy().to_owned()));
+    }
+    steps.push(Step::RemoveFile(ask.spec.pending_key.to_owned()));
+    Verdict::Act(steps)
+}
+
+/// The kubelet's own convention is a file named by time and a symlink. The time is the certificate's, so that a
+/// repeated installation writes the same file.
+fn place(purpose: Purpose, certificate: &Certificate) -> (PathBuf, Option<PathBuf>) {
+    match purpose {
+        Purpose::KubeProxy => (paths::proxy_client().to_owned(), None),
+        Purpose::KubeletClient => {
+            let time = Timestamp::from_second(certificate.not_before).unwrap_or(Timestamp::UNIX_EPOCH);
+            let name = format!("kubelet-client-{}.pem", time.strftime("%Y-%m-%d-%H-%M-%S"));
+            (Path::new(paths::kubelet_pki()).join(name), Some(paths::kubelet_client().to_owned()))
+        }
+    }
+}

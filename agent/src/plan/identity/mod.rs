@@ -1,0 +1,115 @@
+//! Certificates, from the key to the renewal: which of them is usable, what is wrong with one that is not, and how
+//! another comes about. One path for the kubelet's and kube-proxy's.
+
+mod install;
+mod renewal;
+mod request;
+mod serving;
+mod standing;
+
+use jiff::Timestamp;
+
+use super::{Step, Verdict, View, supplied};
+use crate::config::TokenSource;
+use crate::desired::certificates::{self as desired, Purpose};
+use crate::desired::paths;
+use crate::observe::certificates::Certificate;
+use crate::reason::Reason;
+pub use renewal::{Window, kubelet_is_late, window};
+pub(super) use renewal::{next_instant, verdict as renewal};
+use request::Ask;
+pub(super) use serving::verdict as serving;
+pub(super) use standing::check;
+use standing::{Flaw, standing};
+
+/// The node's own certificate. A token asks for it; the kubelet renews it from then on.
+pub(super) fn client(view: View<'_>) -> Verdict {
+    if let Some(pair) = &view.observed.supplied {
+        return supplied::client(view, pair);
+    }
+    let spec = desired::kubelet_client(view.config);
+    let flaw = match standing(view, &spec, &view.observed.client_certificate) {
+        Ok(certificate) => return Verdict::Satisfied(valid_for(certificate, view.now)),
+        Err(flaw) => flaw,
+    };
+    if let Flaw { reason: Reason::NotYetValid, message, until } = flaw {
+        return Verdict::Waiting { reason: Reason::NotYetValid, message, until };
+    }
+    match &view.observed.token {
+        Ok(Some(token)) if token.is_fleeting => return Verdict::Act(vec![Step::KeepToken]),
+        Ok(Some(_)) => {}
+        Ok(None) => return no_token(view, &flaw, "identity.token is not set"),
+        Err(failure) => return no_token(view, &flaw, &failure.message),
+    }
+    // The note that the Node was Ready is about another Node than the one that is to come.
+    let moves = matches!(flaw.reason, Reason::NodeRenamed | Reason::OtherCluster);
+    let before = (moves && view.is_joined()).then(|| Step::RemoveFile(paths::joined().to_owned()));
+    let ask = Ask {
+        view,
+        spec: &spec,
+        key: &view.observed.pending_client_key,
+        current: None,
+        before: before.into_iter().collect(),
+    };
+    flaw.before(ask.verdict())
+}
+
+/// kube-proxy's certificate. The node asks for it.
+pub(super) fn proxy(view: View<'_>) -> Verdict {
+    if !view.config.proxy.enabled {
+        return Verdict::Satisfied("kube-proxy is not ours".to_owned());
+    }
+    if let Some(kubeconfig) = &view.observed.proxy_kubeconfig {
+        return supplied::proxy(view, kubeconfig);
+    }
+    let spec = desired::proxy(view.config);
+    let flaw = match standing(view, &spec, &view.observed.proxy_certificate) {
+        Ok(certificate) => return Verdict::Satisfied(valid_for(certificate, view.now)),
+        Err(flaw) => flaw,
+    };
+    if let Flaw { reason: Reason::NotYetValid, message, until } = flaw {
+        return Verdict::Waiting { reason: Reason::NotYetValid, message, until };
+    }
+    let ask =
+        Ask { view, spec: &spec, key: &view.observed.pending_proxy_key, current: None, before: Vec::new() };
+    flaw.before(ask.verdict())
+}
+
+fn no_token(view: View<'_>, flaw: &Flaw, why: &str) -> Verdict {
+    Verdict::blocked(flaw.reason, format!("{}, and {why}; {}", flaw.message, how_to_get_a_token(view)))
+}
+
+/// The command that mints a token for this node, and where it goes.
+fn how_to_get_a_token(view: View<'_>) -> String {
+    let place = match &view.config.identity.token {
+        Some(TokenSource::File(path)) => format!("write it to `{}` (mode 0600)", path.display()),
+        Some(TokenSource::Credential(name)) => {
+            format!("pass it as the credential `{name}` and run `systemctl restart kn-agent`")
+        }
+        Some(TokenSource::Value(_)) => "write it to identity.token.value".to_owned(),
+        None => {
+            "write it to `/etc/kn-agent/token` (mode 0600) and set `identity: {token: {file: /etc/kn-agent/token}}`"
+                .to_owned()
+        }
+    };
+    let name = &view.config.node.name;
+    format!("on an admin machine run `kn-agent token create --node {name} --print token`, then {place}")
+}
+
+pub(super) fn valid_for(certificate: &Certificate, now: Timestamp) -> String {
+    let hours = (certificate.not_after - now.as_second()) / 3600;
+    format!("{}, valid for {} days {} hours", certificate.common_name, hours / 24, hours % 24)
+}
+
+/// An instant as it stands in messages; what can't be one is told as its number of seconds.
+fn at(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds} s"), |at| at.to_string())
+}
+
+/// Where a certificate of this purpose is.
+fn place(purpose: Purpose) -> &'static std::path::Path {
+    match purpose {
+        Purpose::KubeletClient => paths::kubelet_client(),
+        Purpose::KubeProxy => paths::proxy_client(),
+    }
+}
