@@ -222,7 +222,7 @@ fn differs(ours: &Request, theirs: &Asked) -> Option<String> {
         theirs.addresses.iter().flatten().map(|address| address.0.clone()).collect();
     let same = ours.common_names == list(&theirs.common_names)
         && ours.organizations == list(&theirs.organizations)
-        && ours.other_subject == (theirs.other_subject > 0)
+        && ours.other_subject == (theirs.other_subject > ours.places.len())
         && ours.dns_names == list(&theirs.dns)
         && ours.addresses.iter().map(|address: &IpAddr| octets(*address)).eq(addresses)
         && (ours.other_names || theirs.other_names == 0);
