@@ -11,7 +11,7 @@ use super::fixture::{FIXTURE, Issued, SPARE};
 use super::signer::Approver;
 use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, Sources, load};
-use crate::desired::certificates::Purpose;
+use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
 use crate::observe::runtime::{self, Docker};
@@ -182,18 +182,7 @@ impl World {
                     token.is_fleeting = false;
                 }
             }
-            Step::SubmitRequest { certificate, name } => {
-                let key = match certificate.purpose {
-                    Purpose::KubeletClient => &self.observed.pending_client_key,
-                    Purpose::KubeProxy => &self.observed.pending_proxy_key,
-                };
-                let key = key.as_ref().unwrap().as_ref().unwrap();
-                // A node asks for kube-proxy's as it is, without one.
-                let token = self.observed.token.as_ref().ok().and_then(Option::as_ref);
-                let token = token.and_then(|token| token.id.as_deref()).unwrap_or_default();
-                let request = FIXTURE.request(certificate, &key.public_key_hash, token);
-                self.observed.watched.requests.insert(name.clone(), Ok(Seen::Present(Box::new(request))));
-            }
+            Step::SubmitRequest { certificate, name } => self.submit(certificate, name),
             Step::InstallCertificate { certificate, pem, .. } => {
                 let mut parsed = certificates::parse(pem).unwrap();
                 parsed.key_fits = true;
@@ -207,6 +196,19 @@ impl World {
             }
             Step::CreateNode(node) => self.observed.watched.node = Some(Ok(Seen::Present(node.clone()))),
         }
+    }
+
+    fn submit(&mut self, certificate: &CertificateSpec, name: &str) {
+        let key = match certificate.purpose {
+            Purpose::KubeletClient => &self.observed.pending_client_key,
+            Purpose::KubeProxy => &self.observed.pending_proxy_key,
+        };
+        let key = key.as_ref().unwrap().as_ref().unwrap();
+        // A node asks for kube-proxy's as it is, without one.
+        let token = self.observed.token.as_ref().ok().and_then(Option::as_ref);
+        let token = token.and_then(|token| token.id.as_deref()).unwrap_or_default();
+        let request = FIXTURE.request(certificate, &key.public_key_hash, token);
+        self.observed.watched.requests.insert(name.to_owned(), Ok(Seen::Present(Box::new(request))));
     }
 
     fn written(&mut self, path: &Path, found: FileOnDisk) {
