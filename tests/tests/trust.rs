@@ -150,7 +150,7 @@ fn a_cluster_of_kubeadms_is_joined_with_server_token_and_pin() -> Result<()> {
         &format!("has {pin}, expected {wrong}"),
     )?;
     // Ours are made for authentication alone.
-    let unsigned = joining.scenario.agent(&["token", "create"])?;
+    let unsigned = joining.scenario.agent(&["token", "create", "--any-node"])?;
     joining.scenario.forget()?;
     joining.is_refused(
         &joining.config(&pin, unsigned.trim()),
