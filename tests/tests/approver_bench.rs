@@ -9,5 +9,5 @@ use lab::{
 
 #[test]
 fn the_approver_keeps_up_with_the_api_server() -> Result<()> {
-    judge(&measure(Minor::V1_36, "approver", Extent::SHORT)?)
+    judge(&measure(Minor::V1_36, "approver-speed", Extent::SHORT)?)
 }

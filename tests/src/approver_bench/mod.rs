@@ -124,7 +124,12 @@ pub fn measure(minor: Minor, name: &str, extent: Extent) -> Result<Results> {
     Ok(results)
 }
 
-async fn pair(load: &Load<'_>, approver: &mut Approver<'_>, count: usize, results: &mut Results) -> Result<()> {
+async fn pair(
+    load: &Load<'_>,
+    approver: &mut Approver<'_>,
+    count: usize,
+    results: &mut Results,
+) -> Result<()> {
     approver.stop();
     let waiting = load.pending(count).await?;
     let begin = std::time::Instant::now();

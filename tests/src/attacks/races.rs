@@ -8,7 +8,7 @@ use super::{
     stage::{Attempt, PATIENCE, Permission, Stage},
     verdict::{Line, Observed, Outcome},
 };
-use crate::requests::{Envelope, pkcs10::Pkcs10};
+use crate::requests::{Envelope, Fate, pkcs10::Pkcs10};
 
 const CLASS: &str = "token reuse";
 const USED: Outcome = Outcome::Denied("TokenUsed");
@@ -127,10 +127,6 @@ async fn pair(stage: &Stage<'_>, node: String) -> Result<(Observed, Observed)> {
         stage.send(&client, &name_one, &one, group.clone()),
         stage.send(&client, &name_other, &other, group)
     )?;
-    let decided = |uid: String| async move {
-        let fate = stage.history.wait(&uid, PATIENCE, crate::requests::Fate::is_decided).await;
-        let fate = fate.map_or_else(|fate| fate, Some);
-        fate.map_or_else(|| Observed::Other("never seen".to_owned()), |fate| Observed::of(&fate))
-    };
+    let decided = |uid: String| async move { stage.wait(&uid, PATIENCE, Fate::is_decided).await };
     Ok((decided(one).await, decided(other).await))
 }

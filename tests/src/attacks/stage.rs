@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,11 +18,15 @@ use super::{
 };
 use crate::{
     ControlPlane, agent,
-    requests::{Approver, Envelope, History, Requesters, client_of, pkcs10::Pkcs10},
+    requests::{Approver, Envelope, Fate, History, Requesters, client_of, pkcs10::Pkcs10},
 };
 
 /// How long a verdict may take before it counts as none.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// After so many verdicts that were waited for in vain the approver is taken to be broken: the rest waits for a second
+/// each, so that the table of what is wrong comes soon.
+const IN_VAIN: u32 = 5;
 
 /// Who may create requests beside tokens and nodes, and kubeadm's kind of token.
 const OTHERS: &str = "
@@ -62,6 +69,7 @@ pub(super) struct Stage<'a> {
     pub(super) admin: Client,
     pub(super) history: History,
     permissions: Mutex<HashMap<String, Permission>>,
+    in_vain: AtomicU32,
     pub(super) approver: Approver<'a>,
 }
 
@@ -75,7 +83,15 @@ impl<'a> Stage<'a> {
         let history = History::watch(admin.clone()).await?;
         let permissions = Mutex::default();
         control_plane.kubectl()?.create(OTHERS)?;
-        let mut stage = Self { control_plane, requesters, admin, history, permissions, approver };
+        let mut stage = Self {
+            control_plane,
+            requesters,
+            admin,
+            history,
+            permissions,
+            in_vain: AtomicU32::new(0),
+            approver,
+        };
         nodes::create_all(&stage).await?;
         stage.approver.restart()?;
         Ok(stage)
@@ -114,10 +130,19 @@ impl<'a> Stage<'a> {
 
     /// Waits until a request shows `outcome`; what it shows then, or after `limit`.
     pub(super) async fn observe(&self, uid: &str, outcome: Outcome, limit: Duration) -> Observed {
-        let met = |fate: &_| Observed::of(fate).is_final(outcome);
+        self.wait(uid, limit, |fate| Observed::of(fate).is_final(outcome)).await
+    }
+
+    /// Waits until `met` holds of a request; what it shows then, or after `limit`.
+    pub(super) async fn wait(&self, uid: &str, limit: Duration, met: impl Fn(&Fate) -> bool) -> Observed {
+        let broken = self.in_vain.load(Ordering::Relaxed) >= IN_VAIN;
+        let limit = if broken { limit.min(Duration::from_secs(1)) } else { limit };
         let fate = match self.history.wait(uid, limit, met).await {
             Ok(fate) => Some(fate),
-            Err(fate) => fate,
+            Err(fate) => {
+                self.in_vain.fetch_add(1, Ordering::Relaxed);
+                fate
+            }
         };
         fate.map_or_else(|| Observed::Other("never seen by the watch".to_owned()), |fate| Observed::of(&fate))
     }
