@@ -137,7 +137,7 @@ async fn swap(stage: &Stage<'_>, proxy: &Proxy) -> Result<Vec<Line>> {
             &f2,
             serving("f2")?,
             Some((&f2, serving("victim")?)),
-            Outcome::Denied("NameOfOtherNode"),
+            Outcome::Held("NameNotOfNode"),
         ),
         (
             "by a first certificate for the same node, with another node's token",

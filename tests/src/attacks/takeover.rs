@@ -60,5 +60,51 @@ pub(super) async fn run(stage: &Stage<'_>) -> Result<Vec<Line>> {
         let observed = stage.observe(uid, Outcome::Issued, PATIENCE).await;
         lines.push(line(CLASS, what, &format!("token of {name}"), Outcome::Issued, &observed));
     }
+    lines.extend(rivals(stage).await?);
+    Ok(lines)
+}
+
+/// Two Nodes list the same: neither gets it while both are there, and one does when the other is gone.
+async fn rivals(stage: &Stage<'_>) -> Result<Vec<Line>> {
+    const CLASS: &str = "rival nodes";
+    const RIVAL: Outcome = Outcome::Held("NameOfOtherNode");
+    let endpoint = stage.control_plane.run().host_address();
+    let cases = [
+        ("its own name", "victim", Pkcs10::node("victim").dns("victim")),
+        ("its own address", "victim", Pkcs10::node("victim").ip([10, 77, 0, 5])),
+        (
+            "the API server's endpoint, of a node labelled control-plane",
+            "cp",
+            Pkcs10::node("cp").ip(endpoint),
+        ),
+        (
+            "the API server's service address, of a node labelled control-plane",
+            "cp",
+            Pkcs10::node("cp").ip([10, 96, 0, 1]),
+        ),
+    ];
+    let mut sent = Vec::new();
+    for (number, (what, node, request)) in cases.iter().enumerate() {
+        let client = stage.requesters.node(node).await?;
+        let envelope = Envelope::kubelet_serving(request.pem()?);
+        let uid = stage.send(&client, &format!("rival-{number}"), &envelope, Permission::May).await?;
+        sent.push((what, format!("node {node}"), uid));
+    }
+    let mut lines = Vec::new();
+    for (what, by, uid) in &sent {
+        let observed = stage.observe(uid, RIVAL, PATIENCE).await;
+        lines.push(line(CLASS, &format!("{what}, which another Node lists too"), by, RIVAL, &observed));
+    }
+    nodes::delete(&stage.admin, "liar").await?;
+    for (what, by, uid) in &sent {
+        let observed = stage.observe(uid, Outcome::Issued, PATIENCE).await;
+        lines.push(line(
+            CLASS,
+            &format!("{what}, after the other Node is deleted"),
+            by,
+            Outcome::Issued,
+            &observed,
+        ));
+    }
     Ok(lines)
 }

@@ -7,7 +7,7 @@ use super::{
         Expected,
         Outcome::{Denied, Held, Issued, Refused, Untouched},
     },
-    Requester::{Admin, KubeadmToken, LooseToken, NamelessNode, Node, Token, User},
+    Requester::{KubeadmToken, LooseToken, NamelessNode, Node, Token, User},
     Row, client, serving,
 };
 use crate::requests::{
@@ -68,7 +68,6 @@ fn whom() -> Result<Vec<Row>> {
         Row::new(CLASS, "a node that is Ready", LooseToken, ask("n1")?, Held("TokenNotBound|NodeIsLive")),
         Row::new(CLASS, "any node", KubeadmToken, ask("n14")?, Untouched),
         Row::new(CLASS, "any node", User, ask("n14")?, Untouched),
-        Row::new(CLASS, "any node", Admin, ask("n14")?, Untouched),
         Row::new(
             CLASS,
             "a serving certificate of its node",

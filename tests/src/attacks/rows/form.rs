@@ -21,6 +21,9 @@ const RSA_1024: &str = include_str!("rsa1024.csr");
 /// A request signed over SHA-1, by openssl, for node `f1`.
 const SHA1: &str = include_str!("sha1.csr");
 
+/// Nothing that a parser takes: 1.36 refuses it when it looks for the node's own name in it.
+const UNREADABLE: Expected = Expected::each(Refused(403), Refused(422));
+
 const MALFORMED: super::super::verdict::Outcome = Denied("Malformed");
 
 pub(super) fn rows() -> Result<Vec<Row>> {
@@ -84,9 +87,13 @@ fn extensions() -> Result<Vec<Row>> {
         row(
             "alternative names in two extensions",
             serving(&good().second_names(&victim()))?,
-            Expected::each(Refused(422), MALFORMED),
+            Expected::each(Refused(403), MALFORMED),
         ),
-        row("alternative names in two attributes", serving(&second)?, MALFORMED),
+        row(
+            "alternative names in two attributes",
+            serving(&second)?,
+            Expected::each(Refused(403), MALFORMED),
+        ),
         row("an organizational unit", serving(&good().rdn(UNIT, "x"))?, Denied("SubjectMismatch")),
     ])
 }
@@ -104,11 +111,11 @@ fn pem() -> Result<Vec<Row>> {
         row("text after it", pem(format!("{whole}hello\n")), MALFORMED),
         row("a header in it", pem(whole.replacen("REQUEST-----\n", "REQUEST-----\nA: b\n\n", 1)), MALFORMED),
         row("blank lines around it", pem(format!("\n\n{whole}\n\n")), Approved),
-        row("another label", pem(label("NEW CERTIFICATE REQUEST")), Refused(422)),
-        row("a certificate's label", pem(label("CERTIFICATE")), Refused(422)),
-        row("nothing", pem(String::new()), Refused(422)),
-        row("no PEM", pem("hello".to_owned()), Refused(422)),
-        row("cut in the middle", pem(whole[..whole.len() / 2].to_owned()), Refused(422)),
+        row("another label", pem(label("NEW CERTIFICATE REQUEST")), UNREADABLE),
+        row("a certificate's label", pem(label("CERTIFICATE")), UNREADABLE),
+        row("nothing", pem(String::new()), UNREADABLE),
+        row("no PEM", pem("hello".to_owned()), UNREADABLE),
+        row("cut in the middle", pem(whole[..whole.len() / 2].to_owned()), UNREADABLE),
         row("more than 64 KiB", serving(&many)?, MALFORMED),
         row("more than 64 KiB of blank lines", pem(format!("{whole}{}", "\n".repeat(66_000))), MALFORMED),
     ])

@@ -19,9 +19,14 @@ use crate::requests::pkcs10::{Name, Pkcs10};
 
 const STRAY: Outcome = Held("NameNotOfNode");
 const RESERVED: Outcome = Denied("NameReserved");
-const OTHER: Outcome = Denied("NameOfOtherNode");
+const OTHER: Outcome = Held("NameOfOtherNode");
+/// An address where a DNS name belongs.
+const NO_NAME: Outcome = Denied("NamesMismatch");
 /// Where the API server's own parser may be the one to refuse.
 const MALFORMED: Outcome = Denied("Malformed|NamesMismatch|NameReserved");
+
+/// Nothing that a parser takes: 1.36 refuses it when it looks for the node's own name in it.
+const UNREADABLE: Expected = Expected::each(Refused(403), Refused(422));
 
 type Case = (&'static str, &'static str, Vec<Name>, Expected);
 
@@ -70,38 +75,29 @@ fn own() -> Vec<Case> {
 
 fn stray() -> Vec<Case> {
     vec![
-        ("another node's address", "n1", one(ip([10, 77, 0, 2])), Denied("NameOfOtherNode").into()),
-        ("another node's name", "n1", one(dns("n2")), Denied("NameOfOtherNode").into()),
-        (
-            "another node's name in upper case",
-            "n1",
-            one(dns("N2")),
-            Outcome::Denied("NameOfOtherNode").into(),
-        ),
+        ("another node's address", "n1", one(ip([10, 77, 0, 2])), STRAY.into()),
+        ("another node's name", "n1", one(dns("n2")), STRAY.into()),
+        ("another node's name in upper case", "n1", one(dns("N2")), STRAY.into()),
         (
             "its own address and another node's",
             "n1",
             vec![ip([10, 77, 0, 1]), ip([10, 77, 0, 2])],
-            OTHER.into(),
+            STRAY.into(),
         ),
         ("an address of nobody's", "n1", one(ip([10, 77, 9, 9])), STRAY.into()),
         ("a name of nobody's", "n1", one(dns("www.corp.example")), STRAY.into()),
         ("a name that begins with its own (a, auth.corp)", "a", one(dns("auth.corp")), STRAY.into()),
         ("its own name with a suffix", "a", one(dns("a.corp.example")), STRAY.into()),
         ("its own name as a suffix", "a", one(dns("evil-a")), STRAY.into()),
-        ("a dot before its own name", "a", one(dns(".a")), Expected::from(Held("NameNotOfNode"))),
+        ("a dot before its own name", "a", one(dns(".a")), STRAY.into()),
         ("a dot after its own name", "a", one(dns("a.")), STRAY.into()),
         ("its own name in upper case", "n1", one(dns("N1")), STRAY.into()),
         ("its own name and a space", "n1", one(dns("n1 ")), STRAY.into()),
         ("an IDN's punycode", "n1", one(dns("xn--n1-jja.corp.example")), STRAY.into()),
-        ("its own address as a DNS name", "n1", one(dns("10.77.0.1")), STRAY.into()),
-        (
-            "another node's address as a DNS name",
-            "n1",
-            one(dns("10.77.0.2")),
-            Denied("NameOfOtherNode").into(),
-        ),
-        ("another node's address, mapped into IPv6", "n1", mapped([10, 77, 0, 2]), OTHER.into()),
+        ("its own address as a DNS name", "n1", one(dns("10.77.0.1")), NO_NAME.into()),
+        ("another node's address as a DNS name", "n1", one(dns("10.77.0.2")), NO_NAME.into()),
+        ("another node's address, mapped into IPv6", "n1", mapped([10, 77, 0, 2]), STRAY.into()),
+        ("its own address, mapped into IPv6", "n1", mapped([10, 77, 0, 1]), STRAY.into()),
         ("its whole network as an address", "n1", one(ip([10, 77, 0, 0])), STRAY.into()),
     ]
 }
@@ -116,7 +112,7 @@ fn everywhere() -> Vec<Case> {
         ("127.0.0.1", "liar", one(ip([127, 0, 0, 1])), RESERVED.into()),
         ("127.77.0.1", "liar", one(ip([127, 77, 0, 1])), RESERVED.into()),
         ("127.0.0.1, mapped into IPv6", "liar", mapped([127, 0, 0, 1]), RESERVED.into()),
-        ("127.0.0.1 as a DNS name", "liar", one(dns("127.0.0.1")), RESERVED.into()),
+        ("127.0.0.1 as a DNS name", "liar", one(dns("127.0.0.1")), NO_NAME.into()),
         ("::1", "liar", v6("::1"), RESERVED.into()),
         ("0.0.0.0", "liar", one(ip([0, 0, 0, 0])), RESERVED.into()),
         ("::", "liar", v6("::"), RESERVED.into()),
@@ -152,18 +148,6 @@ fn cluster(place: Place) -> Vec<Case> {
         ),
         ("the API server's endpoint", "liar", one(ip(place.api_server)), RESERVED.into()),
         ("the API server's service address, unlisted", "n1", one(ip([10, 96, 0, 1])), RESERVED.into()),
-        (
-            "the API server's endpoint, of a node labelled control-plane",
-            "cp",
-            one(ip(place.api_server)),
-            Issued.into(),
-        ),
-        (
-            "the API server's service address, of a node labelled control-plane",
-            "cp",
-            one(ip([10, 96, 0, 1])),
-            Outcome::Denied("NameReserved").into(),
-        ),
     ]
 }
 
@@ -199,20 +183,10 @@ fn odd() -> Vec<Case> {
         ("its own name twice", "n1", vec![dns("n1"), dns("n1")], Issued.into()),
         ("its own name a thousand times", "n1", same, Outcome::Approved.into()),
         ("a thousand names of nobody's", "n1", many, STRAY.into()),
-        ("a name that is no ASCII", "n1", one(dns("nö.corp.example")), Expected::from(Refused(422))),
-        (
-            "an address of 5 bytes",
-            "n1",
-            one(Name::IpBytes(vec![10, 77, 0, 1, 0])),
-            Expected::from(Refused(422)),
-        ),
-        ("an address of no bytes", "n1", one(Name::IpBytes(Vec::new())), Expected::from(Refused(422))),
-        (
-            "an address and a mask",
-            "n1",
-            one(Name::IpBytes(vec![10, 77, 0, 1, 255, 255, 0, 0])),
-            Expected::from(Refused(422)),
-        ),
+        ("a name that is no ASCII", "n1", one(dns("nö.corp.example")), UNREADABLE),
+        ("an address of 5 bytes", "n1", one(Name::IpBytes(vec![10, 77, 0, 1, 0])), UNREADABLE),
+        ("an address of no bytes", "n1", one(Name::IpBytes(Vec::new())), UNREADABLE),
+        ("an address and a mask", "n1", one(Name::IpBytes(vec![10, 77, 0, 1, 255, 255, 0, 0])), UNREADABLE),
         (
             "an e-mail address",
             "n1",
