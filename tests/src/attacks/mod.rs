@@ -19,6 +19,7 @@ mod rows;
 mod stage;
 mod table;
 mod takeover;
+mod tokens;
 mod verdict;
 
 use std::{path::Path, time::Duration};
@@ -93,6 +94,7 @@ async fn scenes(control_plane: &ControlPlane, extent: Extent, steps: &mut Steps)
     let mut lines = Vec::new();
     steps.step("single requests");
     lines.extend(table::run(&stage).await.context("single requests")?);
+    lines.extend(tokens::run(&stage).await.context("what a token is")?);
     steps.step("nodes that are alive");
     lines.extend(takeover::run(&stage).await.context("nodes that are alive")?);
     steps.step(format_args!("tokens used twice, {} times at once", extent.races));

@@ -12,8 +12,10 @@ const HELD: &str = "kn-agent.io/Held";
 pub(super) enum Outcome {
     /// Approved, and the controller-manager signs it.
     Issued,
-    /// Approved; what the signer of this version makes of it is its own affair.
+    /// Approved; whether it is signed does not matter.
     Approved,
+    /// Approved, and the signer of this version refuses to sign.
+    Unsigned,
     /// Denied with this code.
     Denied(&'static str),
     /// Left pending with this code.
@@ -27,7 +29,7 @@ pub(super) enum Outcome {
 impl Outcome {
     /// Whether the request may be approved.
     pub(super) fn allows_approval(self) -> bool {
-        matches!(self, Self::Issued | Self::Approved)
+        matches!(self, Self::Issued | Self::Approved | Self::Unsigned)
     }
 
     /// Whether a look at the request now would show this.
@@ -35,7 +37,9 @@ impl Outcome {
         let one_of = |codes: &str, found: &str| codes.split('|').any(|code| code == found);
         match (self, observed) {
             (Self::Issued, Observed::Approved { issued, .. }) => *issued,
-            (Self::Approved, Observed::Approved { .. }) | (Self::Untouched, Observed::Untouched) => true,
+            (Self::Approved, Observed::Approved { .. })
+            | (Self::Unsigned, Observed::Unsigned)
+            | (Self::Untouched, Observed::Untouched) => true,
             (Self::Denied(codes), Observed::Denied(found)) | (Self::Held(codes), Observed::Held(found)) => {
                 one_of(codes, found)
             }
@@ -50,6 +54,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Issued => f.write_str("approved, issued"),
             Self::Approved => f.write_str("approved"),
+            Self::Unsigned => f.write_str("approved, not signed"),
             Self::Denied(code) => write!(f, "denied {code}"),
             Self::Held(code) => write!(f, "held {code}"),
             Self::Untouched => f.write_str("untouched"),
@@ -91,6 +96,8 @@ pub(super) enum Observed {
         reason: String,
         issued: bool,
     },
+    /// Approved, and not signed: the signer says why.
+    Unsigned,
     Denied(String),
     Held(String),
     Untouched,
@@ -107,6 +114,7 @@ impl Observed {
         match kinds.as_slice() {
             [] => Self::Untouched,
             ["Approved"] => Self::Approved { reason: reason("Approved"), issued: fate.issued },
+            ["Approved", "Failed"] => Self::Unsigned,
             ["Denied"] => Self::Denied(reason("Denied")),
             [HELD] => Self::Held(reason(HELD)),
             _ => {
@@ -134,6 +142,7 @@ impl fmt::Display for Observed {
         match self {
             Self::Approved { issued: true, .. } => f.write_str("approved, issued"),
             Self::Approved { .. } => f.write_str("approved"),
+            Self::Unsigned => f.write_str("approved, not signed"),
             Self::Denied(code) => write!(f, "denied {code}"),
             Self::Held(code) => write!(f, "held {code}"),
             Self::Untouched => f.write_str("untouched"),

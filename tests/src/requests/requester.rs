@@ -61,11 +61,16 @@ impl<'a> Requesters<'a> {
 
     /// The holder of a new token, made as an administrator makes it; `words` are its flags.
     pub(crate) async fn token(&self, words: &[&str]) -> Result<Client> {
+        self.holder(&self.make_token(words).await?)
+    }
+
+    /// A new token.
+    pub(crate) async fn make_token(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         let kubeconfig = self.control_plane.admin_kubeconfig();
         command.args(["token", "create"]).args(words).arg("--kubeconfig").arg(kubeconfig);
         let printed = tokio::task::spawn_blocking(move || run(&mut command)).await??;
-        self.holder(printed.trim())
+        Ok(printed.trim().to_owned())
     }
 
     /// The holder of a token.
