@@ -15,10 +15,10 @@ IMAGE := $(TARGET)/image/kn-agent.tar
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 
-.PHONY: all build deb image demo bench crash differential test lint audit fmt toolchain lab-toolchain help
+.PHONY: all build deb image demo bench crash attacks approver-bench differential test lint audit fmt toolchain lab-toolchain help
 
 help: ## This list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 all: build
 
@@ -49,6 +49,12 @@ crash: lab-toolchain deb ## kill -9 before, within and after each step of a join
 
 differential: lab-toolchain ## The approver and the label rule against Kubernetes' own code, 120,000 requests; the table goes to docs/evidence (2 minutes)
 	KN_AGENT_LAB_DIFFERENTIAL=$(CURDIR)/docs/evidence/differential.md cargo test --locked -p kn-agent-tests --test differential
+
+attacks: lab-toolchain build ## Attacks on the approver, on both versions; the table goes to docs/evidence (root, 20 minutes)
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- attacks
+
+approver-bench: lab-toolchain build ## The approver's speed, on both versions; the figures go to docs/evidence (root, 10 minutes)
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- approver-bench
 
 test: lab-toolchain deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace

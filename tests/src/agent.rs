@@ -11,6 +11,17 @@ use crate::{
 
 const APPROVER_GRACE: Duration = Duration::from_secs(5);
 
+/// The program that `KN_AGENT` names.
+pub(crate) fn program() -> Result<PathBuf> {
+    path("KN_AGENT")
+}
+
+fn path(name: &str) -> Result<PathBuf> {
+    let value = env::var_os(name).with_context(|| format!("{name} is not set (tests/README.md)"))?;
+    let path = PathBuf::from(value);
+    path.canonicalize().with_context(|| format!("{name}: no file `{}`", path.display()))
+}
+
 /// The package and the program.
 #[derive(Debug)]
 pub(crate) struct Agent {
@@ -21,12 +32,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// What `KN_AGENT_DEB` and `KN_AGENT` name.
     pub(crate) fn from_environment() -> Result<Self> {
-        let path = |name: &str| -> Result<PathBuf> {
-            let value = env::var_os(name).with_context(|| format!("{name} is not set (tests/README.md)"))?;
-            let path = PathBuf::from(value);
-            path.canonicalize().with_context(|| format!("{name}: no file `{}`", path.display()))
-        };
-        Ok(Self { deb: path("KN_AGENT_DEB")?, program: path("KN_AGENT")? })
+        Ok(Self { deb: path("KN_AGENT_DEB")?, program: program()? })
     }
 
     /// Runs it on an administrator's machine; its answer. No word holds a space.

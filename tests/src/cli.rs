@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{Artefacts, Minor, bench, crash, demo, floor, say, up};
+use crate::{Artefacts, Minor, approver_bench, attacks, bench, crash, demo, floor, say, up};
 
 /// What the lab is asked to do.
 #[derive(Debug, Parser)]
@@ -44,6 +44,27 @@ enum Action {
         #[command(flatten)]
         rounds: bench::Rounds,
     },
+    /// Attack the approver, one version after the other, and write what came of it
+    Attacks {
+        /// Where to write it
+        #[arg(long, default_value = "docs/evidence/attacks.md")]
+        output: PathBuf,
+        /// Versions, one after the other
+        #[arg(long, default_values = ["1.36", "1.20"])]
+        versions: Vec<Minor>,
+        /// As short as among the tests
+        #[arg(long)]
+        short: bool,
+    },
+    /// Measure the approver, one version after the other, and write what was found
+    ApproverBench {
+        /// Where to write it
+        #[arg(long, default_value = "docs/evidence/approver.md")]
+        output: PathBuf,
+        /// Versions, one after the other
+        #[arg(long, default_values = ["1.36", "1.20"])]
+        versions: Vec<Minor>,
+    },
     /// Show the agent's main job: a fresh machine becomes a Ready node and serves a pod
     Demo,
     /// Kill the agent before, within and after each step of a join: it must get there every time
@@ -62,6 +83,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Action::Bench { output, versions, rounds } = &arguments.command {
         return bench::run(versions, *rounds, output);
     }
+    if let Action::Attacks { output, versions, short } = &arguments.command {
+        let extent = if *short { attacks::Extent::SHORT } else { attacks::Extent::FULL };
+        return attacks::run(versions, extent, output);
+    }
+    if let Action::ApproverBench { output, versions } = &arguments.command {
+        return approver_bench::run(versions, approver_bench::Extent::FULL, output);
+    }
     let artefacts = Artefacts::ensure(arguments.kubernetes)?;
     match &arguments.command {
         Action::Prepare => {
@@ -75,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let selection = only.clone().map_or(crash::Selection::All, crash::Selection::Holding);
             crash::crash(&artefacts, &selection, evidence.as_deref())?;
         }
-        Action::Bench { .. } => {}
+        Action::Bench { .. } | Action::Attacks { .. } | Action::ApproverBench { .. } => {}
     }
     Ok(())
 }

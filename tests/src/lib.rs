@@ -38,11 +38,14 @@ mod pki;
 mod process;
 mod progress;
 mod quirks;
+mod requests;
 mod root;
 mod run;
 mod traces;
 mod workload;
 
+pub mod approver_bench;
+pub mod attacks;
 pub mod bench;
 pub mod cli;
 pub mod crash;

@@ -216,6 +216,44 @@ mod tests {
         assert_eq!(root.list(Path::new("/etc/deep")).unwrap(), ["secret"]);
     }
 
+    /// Puts something at the first path; the second is a file it may lead to.
+    type Plant = fn(&Path, &Path) -> std::io::Result<()>;
+
+    /// What somebody else could have put where a file of ours goes.
+    const PLANTED: [(&str, Plant); 5] = [
+        ("symlink", |at, victim| std::os::unix::fs::symlink(victim, at)),
+        ("hard link", |at, victim| fs::hard_link(victim, at)),
+        ("FIFO", |at, _| {
+            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+            Ok(rustix::fs::mknodat(rustix::fs::CWD, at, rustix::fs::FileType::Fifo, mode, 0)?)
+        }),
+        ("socket", |at, _| std::os::unix::net::UnixListener::bind(at).map(drop)),
+        ("directory", |at, _| fs::create_dir(at)),
+    ];
+
+    #[test]
+    fn what_stands_in_the_way_is_replaced_or_refused_and_never_written_through() {
+        for (what, plant) in PLANTED {
+            for name in ["file", ".file.kn-agent-new"] {
+                let dir = tempfile::tempdir().unwrap();
+                let (at, victim) = (dir.path().join(name), dir.path().join("victim"));
+                fs::write(&victim, "untouched").unwrap();
+                fs::set_permissions(&victim, fs::Permissions::from_mode(0o644)).unwrap();
+                plant(&at, &victim).unwrap();
+                let root = Root::new(dir.path());
+                let written = root.write(Path::new("/file"), b"secret", 0o600);
+                assert_eq!(written.is_err(), what == "directory", "{what} as {name}: {written:?}");
+                if written.is_ok() {
+                    let found = root.read(Path::new("/file")).unwrap().unwrap();
+                    assert_eq!((found.content.as_slice(), found.mode), (b"secret".as_slice(), 0o600));
+                    assert_eq!(root.list(Path::new("/")).unwrap(), ["file", "victim"], "{what} as {name}");
+                }
+                let mode = fs::metadata(&victim).unwrap().mode() & 0o7777;
+                assert_eq!((fs::read(&victim).unwrap().as_slice(), mode), (b"untouched".as_slice(), 0o644));
+            }
+        }
+    }
+
     #[test]
     fn read_refuses_a_symlink_and_tells_absence_from_trouble() {
         let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@
 pub struct Series(Vec<f64>);
 
 impl Series {
-    pub(super) fn push(&mut self, value: f64) {
+    pub(crate) fn push(&mut self, value: f64) {
         self.0.push(value);
     }
 

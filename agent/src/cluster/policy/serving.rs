@@ -37,6 +37,9 @@ fn shape<'a>(csr: &'a CsrFacts, policy: &Policy) -> Result<&'a Request, Refusal>
         "it has alternative names other than DNS names and IP addresses"
     } else if !request.has_names() {
         "it has no alternative name, and a serving certificate needs one"
+    } else if request.dns_names.iter().any(|dns| plain_name(dns).parse::<IpAddr>().is_ok()) {
+        // A Node may list it so. As a name it would get around what is said about addresses.
+        "it has an address where a DNS name belongs"
     } else {
         return Ok(request);
     };

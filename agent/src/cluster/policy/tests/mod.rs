@@ -242,6 +242,10 @@ fn serving_names_are_the_nodes_own() {
         Code::NamesMismatch
     );
     assert_eq!(code(&asking(serving(), |r| r.other_names = true)), Code::NamesMismatch);
+    for address in ["10.0.0.1", "127.0.0.1.", "::1"] {
+        let csr = asking(serving(), |r| r.dns_names.push(address.to_owned()));
+        assert_eq!(code(&csr), Code::NamesMismatch, "{address}");
+    }
     for stray in ["n3", "n1.evil", "n1.", "N1", "xn--n1-", "n1.corp.", "auth.corp", "n1\0"] {
         assert_eq!(
             code(&asking(serving(), |r| r.dns_names.push(stray.to_owned()))),
