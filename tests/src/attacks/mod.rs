@@ -1,6 +1,6 @@
 //! Attacks on the approver, each sent to a real API server by an identity made for real, with what must come of it.
 //!
-//! The rows of [`rows`] are single requests; the other modules try what takes more than one: tokens used twice, nodes
+//! The rows of `rows` are single requests; the other modules try what takes more than one: tokens used twice, nodes
 //! that are alive, requests replaced while they are judged, an API server that fails, a flood. The approver runs with
 //! the rights of its service account. At the end every request the cluster ever saw is looked at once more: none that
 //! must not be approved was, whatever the row it came from thought of it.
