@@ -53,8 +53,9 @@ differential: lab-toolchain ## The approver and the label rule against Kubernete
 attacks: lab-toolchain build ## Attacks on the approver, on both versions; the table goes to docs/evidence (root, 20 minutes)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- attacks
 
+# Not the debug build: the sender of requests must not be what is measured.
 approver-bench: lab-toolchain build ## The approver's speed, on both versions; the figures go to docs/evidence (root, 10 minutes)
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- approver-bench
+	cargo run --locked --quiet --profile lab -p kn-agent-tests --bin lab -- approver-bench
 
 test: lab-toolchain deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace
