@@ -191,6 +191,7 @@ impl Approver {
         &self,
         csr: &CertificateSigningRequest,
     ) -> Result<(Decision, Option<Timestamp>), CallError> {
+        let _deciding = self.events.deciding();
         let mut fresh;
         let mut current = csr;
         for _ in 0..REREADS {
@@ -215,13 +216,13 @@ impl Approver {
         &self,
         csr: &CertificateSigningRequest,
     ) -> Result<(Decision, Option<Timestamp>), CallError> {
+        if is_decided(csr) {
+            self.claim_for_others(csr).await?;
+            return Ok((Decision::AlreadyDecided, None));
+        }
         let facts = CsrFacts::of(csr);
         let now = Timestamp::now();
         let judge = |inventory: &_| policy::judge(&facts, inventory, &self.policy, now);
-        if is_decided(csr) {
-            self.claim_for_others(csr, &facts).await?;
-            return Ok((Decision::AlreadyDecided, None));
-        }
         let decision = match self.surroundings.judge(&csr.name_any(), judge) {
             Verdict::Approve(approval) => self.approve(csr, approval).await?,
             Verdict::Deny(refusal) => self.deny(csr, refusal).await?,
@@ -238,15 +239,14 @@ impl Approver {
     }
 
     /// A token that somebody else approved a request for is used up too.
-    async fn claim_for_others(
-        &self,
-        csr: &CertificateSigningRequest,
-        facts: &CsrFacts,
-    ) -> Result<(), CallError> {
-        if !conditions::has(csr, "Approved") {
+    async fn claim_for_others(&self, csr: &CertificateSigningRequest) -> Result<(), CallError> {
+        // A request is read, signature and all, only where a token is behind it: each comes by twice more after its
+        // approval, without and with its certificate.
+        let is_token = csr.spec.username.as_deref().is_some_and(|user| user.starts_with(policy::TOKEN_USER));
+        if !is_token || !conditions::has(csr, "Approved") {
             return Ok(());
         }
-        if let Some(claim) = policy::claim_of(facts) {
+        if let Some(claim) = policy::claim_of(&CsrFacts::of(csr)) {
             self.claims.claim(&claim, self.dry_run).await?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::cluster::{AUTO_APPROVE_GROUP, NODE_GROUP_PREFIX, NODES_GROUP, TOKEN_G
 use crate::names::NodeName;
 
 /// What the API server calls the holder of a token, before the token's id.
-const TOKEN_USER: &str = "system:bootstrap:";
+pub const TOKEN_USER: &str = "system:bootstrap:";
 
 pub(super) fn judge(csr: &CsrFacts, inventory: &Inventory, policy: &Policy, now: Timestamp) -> Judged {
     let has = |wanted: &str| csr.groups.iter().any(|group| group == wanted);

@@ -14,7 +14,7 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use client::claim_of;
+pub use client::{TOKEN_USER, claim_of};
 pub use code::Code;
 pub use file::{PolicyError, parse, read};
 
