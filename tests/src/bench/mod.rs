@@ -67,8 +67,8 @@ pub struct Results {
     pub kubeadm: Series,
     /// From the daemon's start to `READY=1`, milliseconds.
     pub ready_notice: Series,
-    /// `/bin/true` in the daemon's sandbox, from systemd's start to its end, milliseconds.
-    pub sandbox: Series,
+    /// What the sandbox has to do with that.
+    pub cost: sandbox::Cost,
     /// `kn-agent status`, milliseconds.
     pub status: Series,
     /// The idle daemon.
@@ -142,7 +142,7 @@ pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Resu
     steps.step(format_args!("a joined node left alone for {} s", rounds.idle));
     bench.join()?;
     results.status = idle::status_command(&node)?;
-    results.sandbox = sandbox::cost(&node)?;
+    results.cost = sandbox::cost(&node)?;
     results.idle = idle::watch(&control_plane, &node, rounds.idle)?;
     detail(results.idle.to_string());
     drop(approver);

@@ -1,35 +1,59 @@
 //! What the sandbox of the daemon's unit costs by itself: systemd counts it from the fork on, before the program runs.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 use super::Series;
 use crate::Node;
 
-const RUNS: u32 = 10;
+const RUNS: u32 = 20;
 
-/// The shipped unit around `/bin/true`: what belongs to a daemon is left out, every line of the sandbox stays.
+/// In turn: the shipped unit around `/bin/true`, of which every line of the sandbox stays, and the shipped unit around
+/// the daemon, of which no line of the sandbox does; `box` and `bare`, each from systemd's start of the program to its
+/// end or its READY=1, in microseconds.
 const SCRIPT: &str = r#"
-unit=/run/systemd/system/kn-agent-box.service
+set -e
+shipped=$(systemctl show -P FragmentPath kn-agent.service)
+box=/run/systemd/system/kn-agent-box.service
+bare=/run/systemd/system/kn-agent.service
 sed -e 's/^Type=.*/Type=oneshot\nRemainAfterExit=yes/; s/^ExecStart=.*/ExecStart=\/bin\/true/' \
-    -e '/^WatchdogSec/d; /^Restart/d; /^Condition/d; /^RuntimeDirectory/d; /^StateDirectory/d' \
-    "$(systemctl show -P FragmentPath kn-agent.service)" > $unit
+    -e '/^WatchdogSec/d; /^Restart/d; /^Condition/d; /^RuntimeDirectory/d; /^StateDirectory/d' "$shipped" > $box
+sed -e '/^CapabilityBoundingSet=/,/^DevicePolicy=/d' "$shipped" > $bare
+if grep -E '^(Protect|Private|RestrictN|SystemCall|NoNew|MemoryDeny)' $bare >&2; then exit 1; fi
 systemctl daemon-reload
 for run in $(seq "$1"); do
-    systemctl restart kn-agent-box
-    a=$(systemctl show -P ExecMainStartTimestampMonotonic kn-agent-box)
-    b=$(systemctl show -P ExecMainExitTimestampMonotonic kn-agent-box)
-    echo $((b - a))
+    for unit in "box kn-agent-box ExecMainExit" "bare kn-agent ActiveEnter"; do
+        set -- $unit
+        systemctl restart $2
+        a=$(systemctl show -P ExecMainStartTimestampMonotonic $2)
+        b=$(systemctl show -P $3TimestampMonotonic $2)
+        echo $1 $((b - a))
+    done
 done
 systemctl stop kn-agent-box
-rm $unit
+rm $box $bare
 systemctl daemon-reload
+systemctl restart kn-agent
 "#;
 
-/// Milliseconds from systemd's start of `/bin/true` in that sandbox to its end.
-pub(super) fn cost(node: &Node) -> Result<Series> {
-    let mut series = Series::default();
+/// What the sandbox costs, and how fast the daemon is without it, milliseconds.
+#[derive(Debug, Default)]
+pub struct Cost {
+    /// `/bin/true` in the sandbox, to its end.
+    pub sandbox: Series,
+    /// The daemon without it, to READY=1.
+    pub bare: Series,
+}
+
+/// Measures both on a node where the daemon runs; it runs as shipped again afterwards.
+pub(super) fn cost(node: &Node) -> Result<Cost> {
+    let mut cost = Cost::default();
     for line in node.sh(SCRIPT, &[&RUNS.to_string()])?.lines() {
-        series.push(f64::from(line.parse::<u32>()?) / 1000.0);
+        let (kind, time) = line.split_once(' ').context("neither box nor bare")?;
+        let series = if kind == "box" { &mut cost.sandbox } else { &mut cost.bare };
+        series.push(f64::from(time.parse::<u32>()?) / 1000.0);
     }
-    Ok(series)
+    let runs = RUNS as usize;
+    let all = [&cost.sandbox, &cost.bare].map(|series| series.values().len());
+    ensure!(all == [runs; 2], "not {RUNS} of each");
+    Ok(cost)
 }
