@@ -15,7 +15,7 @@ IMAGE := $(TARGET)/image/kn-agent.tar
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 
-.PHONY: all build deb image demo bench crash attacks approver-bench differential test lint audit fmt toolchain lab-toolchain help
+.PHONY: all build deb image demo bench crash attacks approver-bench differential test test-long lint audit fmt toolchain lab-toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ approver-bench: lab-toolchain build ## The approver's speed, on both versions; t
 
 test: lab-toolchain deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace
+
+test-long: lab-toolchain deb ## Certificates that live for minutes, renewed 30 times in a row, on both versions; the figures go to docs/evidence (root, 1 hour)
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- rotation
 
 lint: toolchain ## Formatting, clippy, dependencies, documentation
 	cargo fmt --all --check

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{Artefacts, Minor, approver_bench, attacks, bench, crash, demo, floor, say, up};
+use crate::{Artefacts, Minor, approver_bench, attacks, bench, crash, demo, floor, rotation, say, up};
 
 /// What the lab is asked to do.
 #[derive(Debug, Parser)]
@@ -65,6 +65,18 @@ enum Action {
         #[arg(long, default_values = ["1.36", "1.20"])]
         versions: Vec<Minor>,
     },
+    /// Renew certificates that live for minutes, many times, on all versions at once, and write what was seen
+    Rotation {
+        /// Where to write it
+        #[arg(long, default_value = "docs/evidence/rotation.md")]
+        output: PathBuf,
+        /// Versions, at once
+        #[arg(long, default_values = ["1.36", "1.20"])]
+        versions: Vec<Minor>,
+        /// As short as among the tests
+        #[arg(long)]
+        short: bool,
+    },
     /// Show the agent's main job: a fresh machine becomes a Ready node and serves a pod
     Demo,
     /// Kill the agent before, within and after each step of a join: it must get there every time
@@ -90,6 +102,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Action::ApproverBench { output, versions } = &arguments.command {
         return approver_bench::run(versions, approver_bench::Extent::FULL, output);
     }
+    if let Action::Rotation { output, versions, short } = &arguments.command {
+        let courses = if *short { &[("short", rotation::Course::SHORT)] } else { rotation::LONG };
+        return rotation::run(versions, courses, output);
+    }
     let artefacts = Artefacts::ensure(arguments.kubernetes)?;
     match &arguments.command {
         Action::Prepare => {
@@ -103,7 +119,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let selection = only.clone().map_or(crash::Selection::All, crash::Selection::Holding);
             crash::crash(&artefacts, &selection, evidence.as_deref())?;
         }
-        Action::Bench { .. } | Action::Attacks { .. } | Action::ApproverBench { .. } => {}
+        Action::Bench { .. }
+        | Action::Attacks { .. }
+        | Action::ApproverBench { .. }
+        | Action::Rotation { .. } => {}
     }
     Ok(())
 }

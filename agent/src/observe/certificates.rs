@@ -1,6 +1,6 @@
 //! Certificates and keys on disk, reduced to what decisions need.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -14,7 +14,7 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 use super::Fact;
 use crate::ports::Failure;
 use crate::ports::keys;
-use crate::ports::root::Root;
+use crate::ports::root::{FileOnDisk, Root};
 use crate::reason::Reason;
 
 /// What matters of a certificate. Its key is checked against it and forgotten.
@@ -155,12 +155,33 @@ pub fn is_signed_by(certificate: &Certificate, ca_pem: &[u8]) -> bool {
 /// # Errors
 /// It can't be read or does not parse.
 pub fn read(root: &Root, path: &Path) -> Fact<Option<Certificate>> {
-    let Some(file) = root.read_following(path)? else { return Ok(None) };
+    let Some(file) = read_current(root, path)? else { return Ok(None) };
     let bad = |why: String| Failure::new(Reason::FileTrouble, format!("`{}`: {why}", path.display()));
     let mut certificate = parse(&file.content).map_err(bad)?;
     let hash = key_in(&file.content).and_then(|key| keys::public_key_hash(&key).ok());
     certificate.key_fits = hash.as_deref() == Some(certificate.public_key_hash.as_str());
     Ok(Some(certificate))
+}
+
+/// How often a link that is being replaced is looked for: two system calls of the kubelet's, on a busy machine.
+const LOOKS: u32 = 1000;
+
+/// The kubelet takes its link away right before it gives the next one its name (client-go, certificate_store.go,
+/// `updateSymlink`), and that is what wakes us: while the next one lies beside it, the node has not lost its certificate.
+fn read_current(root: &Root, path: &Path) -> Result<Option<FileOnDisk>, Failure> {
+    let stem = path.to_str().and_then(|path| path.strip_suffix("-current.pem"));
+    let next = stem.map(|stem| PathBuf::from(format!("{stem}-updated.pem")));
+    for _ in 0..LOOKS {
+        if let Some(file) = root.read_following(path)? {
+            return Ok(Some(file));
+        }
+        if !next.as_ref().is_some_and(|next| root.exists(next)) {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    // It may have got its name between the two looks.
+    root.read_following(path)
 }
 
 /// The private key in PEM text, from its first line to its last.
@@ -187,4 +208,52 @@ pub fn read_pending_key(root: &Root, path: &Path) -> Fact<Option<PendingKey>> {
     let refusals = text.lines().next().and_then(|line| line.strip_prefix(REFUSALS)?.trim().parse().ok());
     let key = |public_key_hash| PendingKey { public_key_hash, refusals: refusals.unwrap_or(0), made_at };
     Ok(keys::public_key_hash(&text.into()).ok().map(key))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test plays the kubelet")]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_link_that_the_kubelet_replaces_is_never_missed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, at) = (Root::new(directory.path()), |name: &str| directory.path().join(name));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        fs::write(at("kubelet-client-1.pem"), certificate.pem() + &key.serialize_pem()).unwrap();
+        let current = Path::new("/kubelet-client-current.pem");
+        assert!(matches!(read(&root, current), Ok(None)));
+        symlink("kubelet-client-1.pem", at("kubelet-client-current.pem")).unwrap();
+        let (done, mut missed) = (AtomicBool::new(false), 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    symlink("kubelet-client-1.pem", at("kubelet-client-updated.pem")).unwrap();
+                    fs::remove_file(at("kubelet-client-current.pem")).unwrap();
+                    fs::rename(at("kubelet-client-updated.pem"), at("kubelet-client-current.pem")).unwrap();
+                }
+            });
+            // The control: who looks once misses it.
+            let mut looks = 0;
+            while looks < 5000 || (missed == 0 && looks < 1_000_000) {
+                missed += u32::from(matches!(root.read_following(current), Ok(None)));
+                assert!(
+                    read_current(&root, current).is_ok_and(|found| found.is_some()),
+                    "after {looks} looks"
+                );
+                looks += 1;
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(missed > 0, "nothing was replaced");
+        assert!(read(&root, current).is_ok_and(|found| found.is_some_and(|found| found.key_fits)));
+        // One that was left in between by a kubelet that was killed is not there.
+        fs::rename(at("kubelet-client-current.pem"), at("kubelet-client-updated.pem")).unwrap();
+        assert!(matches!(read(&root, current), Ok(None)));
+    }
 }

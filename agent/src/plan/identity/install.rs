@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::renewal::REREAD;
 use super::request::Ask;
 use super::{Step, Verdict, at, standing};
 use crate::desired::certificates::Purpose;
-use crate::desired::paths;
+use crate::desired::{paths, units};
 use crate::observe::certificates::{self, Certificate, PendingKey};
+use crate::ports::systemd::UnitState;
 use crate::reason::Reason;
 
 /// Installs the certificate in `pem`, or says why not. `since` is when the request was approved.
@@ -63,7 +65,20 @@ pub(super) fn verdict(
         steps.push(Step::RemoveFile(paths::renew_proxy().to_owned()));
     }
     steps.push(Step::RemoveFile(ask.spec.pending_key.to_owned()));
+    steps.extend(restart(ask));
     Verdict::Act(steps)
+}
+
+/// kube-proxy goes on with the certificate it has read until it reads the file again. Where that one ends before, or has
+/// ended, it is started anew; its rules stay meanwhile. A crash before this step costs it the wait and no more.
+fn restart(ask: &Ask<'_>) -> Option<Step> {
+    let state = ask.view.observed.units.get(units::KUBE_PROXY);
+    let runs = matches!(state, Some(Ok(state)) if UnitState::is_active(state));
+    let lasts = ask.current.is_some_and(|current| current.not_after - ask.view.now.as_second() > REREAD);
+    (ask.spec.purpose == Purpose::KubeProxy && runs && !lasts).then(|| Step::RestartUnit {
+        unit: units::KUBE_PROXY,
+        because: "the certificate it uses ends before it reads the new one".to_owned(),
+    })
 }
 
 /// The kubelet's own convention is a file named by time and a symlink. The time is the certificate's, so that a

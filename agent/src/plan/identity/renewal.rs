@@ -17,8 +17,12 @@ use crate::reason::Reason;
 const BACKDATE: i64 = 300;
 
 /// client-go reads a certificate file again every 5 minutes, from 1.18 on and in every version since (transport,
-/// `CertCallbackRefreshDuration`): a certificate that is replaced later than this before its end ends in use.
-const REREAD: i64 = 390;
+/// `CertCallbackRefreshDuration`): a certificate that is replaced later than this before its end ends in use. A tenth
+/// more, since no clock ticks to the second.
+pub(super) const REREAD: i64 = 330;
+
+/// What a renewal may take beside that, for approver, signer and a busy machine.
+const ISSUE: i64 = 60;
 
 /// When a certificate is to be renewed, seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +43,14 @@ impl Window {
 }
 
 /// 70 to 90 % of the life, as the kubelet does it, at an instant of this node's and key's own; earlier where the file
-/// would be read again too late, unless the life is too short for that.
+/// would be read again too late, unless that would be in the first quarter of the life: then kube-proxy is started anew
+/// with each certificate. The shortest life that can be asked for, 10 minutes, is long enough.
 pub fn window(node: &str, purpose: Purpose, certificate: &Certificate) -> Window {
     let whole = certificate.not_after.saturating_sub(certificate.not_before).max(0);
     let begin = certificate.not_before.saturating_add(BACKDATE.min(whole / 2));
     let life = certificate.not_after.saturating_sub(begin).max(0);
-    let late = life - REREAD;
-    let until = if late >= life / 2 { late.min(life / 10 * 9) } else { life / 10 * 9 };
+    let late = life - REREAD - ISSUE;
+    let until = if late >= life / 4 { late.min(life / 10 * 9) } else { life / 10 * 9 };
     let from = until / 9 * 7;
     let own = format!("{node} {} {}", purpose.as_str(), certificate.public_key_hash);
     let hash = keys::sha256(own.as_bytes());

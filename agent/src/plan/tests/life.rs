@@ -3,8 +3,9 @@
 use super::fixture::Issued;
 use super::signer::Approver;
 use super::world::World;
-use super::{Phase, Step, message, ready, reason, settle, steps};
+use super::{PASSES, Phase, Step, message, ready, reason, settle, steps};
 use crate::desired::certificates::Purpose;
+use crate::desired::units;
 use crate::observe::certificates::Certificate;
 use crate::plan::identity::window;
 use crate::ports::cluster::Seen;
@@ -34,12 +35,12 @@ fn a_thousand_nodes_renew_between_70_and_90_percent_and_never_many_at_once() {
         assert_eq!(buckets.iter().sum::<u32>(), 1000);
     }
     // A life that is short, and then one that is too short, for the file to be read again in time.
-    for (life, leaves) in [(1800, true), (900, true), (600, false), (180, false)] {
+    for (life, leaves) in [(1800, true), (900, true), (600, true), (510, false), (180, false)] {
         let certificate = issued(life);
         for node in 0..1000 {
             let window = window(&format!("worker-{node}"), Purpose::KubeProxy, &certificate);
             assert_eq!(life - window.at > 360, leaves, "{life}: {window:?}");
-            assert!(window.at >= life / 3 && window.at < life, "{life}: {window:?}");
+            assert!(window.at >= life / 4 && window.at < life, "{life}: {window:?}");
         }
     }
 }
@@ -70,6 +71,106 @@ fn kube_proxys_certificate_is_renewed_again_and_again_with_new_keys_and_the_node
     assert!(seen.len() > 20, "{}", seen.len());
     let each = (world.now.as_second() - begin) / i64::try_from(seen.len()).unwrap();
     assert!((1000..1500).contains(&each), "a renewal every {each} s");
+}
+
+/// kube-proxy as far as its certificate goes: it reads the file at its start and every five minutes from then on.
+struct Proxy {
+    used: Certificate,
+    read_at: i64,
+    starts: u32,
+    /// The least that was left of a certificate when it was let go of, seconds.
+    left: i64,
+}
+
+impl Proxy {
+    fn started(world: &mut World) -> Self {
+        let used = world.certificate(Purpose::KubeProxy).clone();
+        Self { used, read_at: world.now.as_second(), starts: 0, left: i64::MAX }
+    }
+
+    fn read(&mut self, world: &mut World) {
+        self.read_at = world.now.as_second();
+        self.left = self.left.min(self.used.not_after - self.read_at);
+        self.used = world.certificate(Purpose::KubeProxy).clone();
+    }
+
+    /// Time goes by, and everybody does what there is to do.
+    fn live(&mut self, world: &mut World, seconds: i64) {
+        world.wait(seconds);
+        loop {
+            let steps = steps(&world.plan());
+            for step in &steps {
+                world.apply(step);
+                if matches!(step, Step::RestartUnit { unit: units::KUBE_PROXY, .. }) {
+                    self.starts += 1;
+                    self.read(world);
+                }
+            }
+            if !world.others_move() && steps.is_empty() {
+                break;
+            }
+        }
+        if world.now.as_second() >= self.read_at + 300 {
+            self.read(world);
+        }
+        assert!(self.used.is_valid_at(world.now), "in use at {}: {:?}", world.now, self.used);
+    }
+}
+
+#[test]
+fn kube_proxy_never_uses_a_certificate_to_its_end_and_is_started_anew_only_where_a_life_is_too_short() {
+    for (life, restarts) in [(90, true), (400, true), (510, true), (530, false), (600, false), (900, false)] {
+        let mut world = World::fresh();
+        world.life = life;
+        assert!(settle(&mut world).is_ready());
+        let mut proxy = Proxy::started(&mut world);
+        for _ in 0..500 {
+            proxy.live(&mut world, 7);
+        }
+        let Proxy { starts, left, .. } = proxy;
+        assert_eq!(starts > 0, restarts, "life {life}: started {starts} times");
+        assert!((1..life).contains(&left), "life {life}: {left} s were left");
+    }
+}
+
+#[test]
+fn kube_proxy_is_started_anew_with_a_certificate_that_comes_late_or_after_the_end() {
+    let restart = |world: &World| {
+        steps(&world.plan())
+            .iter()
+            .any(|step| matches!(step, Step::RestartUnit { unit: units::KUBE_PROXY, .. }))
+    };
+    for (left, expected) in [(400, false), (300, true), (-10, true)] {
+        let mut world = ready();
+        world.approver = Approver::Sleeps;
+        world.observed.renew_proxy = true;
+        settle(&mut world);
+        let now = world.now.as_second();
+        let used = world.certificate(Purpose::KubeProxy);
+        (used.not_before, used.not_after) = (now - 3600, now + left);
+        world.approver = Approver::Approves;
+        settle_to_the_certificate(&mut world);
+        assert_eq!(restart(&world), expected, "{left} s left: {:#?}", steps(&world.plan()));
+    }
+    // A unit that does not run is not started out of its turn.
+    let mut world = ready();
+    world.observed.proxy_certificate = Ok(None);
+    "inactive".clone_into(&mut world.unit(units::KUBE_PROXY).unwrap().active);
+    settle_to_the_certificate(&mut world);
+    assert!(!restart(&world), "{:#?}", steps(&world.plan()));
+}
+
+/// Goes on until kube-proxy's certificate is there to be installed.
+fn settle_to_the_certificate(world: &mut World) {
+    for _ in 0..PASSES {
+        let steps = steps(&world.plan());
+        if steps.iter().any(|step| matches!(step, Step::InstallCertificate { .. })) {
+            return;
+        }
+        steps.iter().for_each(|step| world.apply(step));
+        world.others_move();
+    }
+    panic!("no certificate came: {:#?}", world.plan());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::world::World;
 use super::{Phase, Plan, Step, Verdict, arbitrary, steps};
 use crate::desired::certificates::{CertificateSpec, Purpose};
-use crate::desired::paths;
+use crate::desired::{paths, units};
 use crate::observe::certificates;
 use crate::plan::identity::window;
 
@@ -73,6 +73,12 @@ pub(super) fn harmless(world: &World) -> Result<(), TestCaseError> {
     for step in plan.steps() {
         match step {
             Step::MakeKey { path, .. } if path == paths::pending_client_key() => prop_assert!(!usable),
+            Step::RestartUnit { unit: units::KUBE_PROXY, .. } if installs_for_proxy(&plan) => {
+                let used = world.observed.proxy_certificate.as_ref().ok().and_then(Option::as_ref);
+                let left = used.map(|used| used.not_after - world.now.as_second());
+                let usable = plan.verdicts[&Phase::ProxyIdentity].is_satisfied();
+                prop_assert!(!usable || left.is_none_or(|left| left <= 330));
+            }
             Step::RestartUnit { unit, .. } => prop_assert!(world.newest_input(unit) > world.started(unit)),
             Step::RemoveFile(path) => prop_assert!(path.starts_with("/var/lib/kn-agent")),
             Step::CreateNode(_) => prop_assert!(!joined),
@@ -80,6 +86,12 @@ pub(super) fn harmless(world: &World) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+fn installs_for_proxy(plan: &Plan) -> bool {
+    plan.steps().any(|step| {
+        matches!(step, Step::InstallCertificate { certificate, .. } if certificate.purpose == Purpose::KubeProxy)
+    })
 }
 
 /// Nothing is asked for that is there and not due, nor twice; and what is in use is replaced by nothing worse.

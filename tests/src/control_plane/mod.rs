@@ -1,11 +1,12 @@
 //! etcd, API server, controller-manager and scheduler, as processes of the host.
 
+mod arguments;
+
 use std::{
     collections::BTreeMap,
     fs,
     net::{IpAddr, Ipv4Addr, TcpListener},
     path::PathBuf,
-    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    Artefacts, Kubectl, Kubernetes, Minor, Run, packages,
+    Artefacts, Kubectl, Kubernetes, Minor, Run,
     pki::{self, Identity, Pki},
     process::{Daemon, output, wait_until},
 };
@@ -110,6 +111,7 @@ pub struct ControlPlane {
     kubernetes: Kubernetes,
     pki: Pki,
     run: Arc<Run>,
+    life: Option<Duration>,
 }
 
 impl ControlPlane {
@@ -120,10 +122,15 @@ impl ControlPlane {
 
     /// Starts a control plane in a run of its own and waits until its API server is ready.
     pub fn start(name: &str, artefacts: &Artefacts) -> Result<Self> {
+        Self::start_signing(name, artefacts, None)
+    }
+
+    /// The same, whose signers' certificates are valid for `life` from the moment they are issued.
+    pub(crate) fn start_signing(name: &str, artefacts: &Artefacts, life: Option<Duration>) -> Result<Self> {
         let run = Run::start(name)?;
         let pki = Pki::create(run.subdirectory("pki")?)?;
         let (ports, kubernetes) = (Ports::choose(&run)?, artefacts.kubernetes.clone());
-        let mut plane = Self { running: BTreeMap::new(), ports, kubernetes, pki, run };
+        let mut plane = Self { running: BTreeMap::new(), ports, kubernetes, pki, run, life };
         plane.write_identities()?;
         for component in Component::ALL {
             plane.start_component(component)?;
@@ -255,117 +262,6 @@ impl ControlPlane {
         }
         fs::write(self.run.directory().join("audit-policy.yaml"), AUDIT_POLICY)?;
         Ok(())
-    }
-
-    /// Asks a part for its health. The API server has to prove who it is; the others' certificates are their own.
-    fn health_check(&self, component: Component) -> Command {
-        let (loopback, ports) = (self.run.loopback_address(), &self.ports);
-        let url = match component {
-            Component::Etcd => format!("http://{loopback}:{}/health", ports.etcd),
-            Component::ApiServer => format!("{}/readyz", self.server()),
-            Component::ControllerManager => {
-                format!("https://{loopback}:{}/healthz", ports.controller_manager)
-            }
-            Component::Scheduler => format!("https://{loopback}:{}/healthz", ports.scheduler),
-        };
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--fail", "--max-time", "2", "--output", "/dev/null"]);
-        if component == Component::ApiServer {
-            command.arg("--cacert").arg(self.ca());
-        } else {
-            command.arg("--insecure");
-        }
-        command.arg(url);
-        command
-    }
-
-    fn command(&self, component: Component) -> Result<Command> {
-        let program = match component {
-            Component::Etcd => packages::etcd()?,
-            other => self.kubernetes.program(other.name())?,
-        };
-        let mut command = Command::new(program);
-        command.args(match component {
-            Component::Etcd => self.etcd_arguments(),
-            Component::ApiServer => self.api_server_arguments(),
-            Component::ControllerManager => self.controller_manager_arguments(),
-            Component::Scheduler => self.client_arguments(component, self.ports.scheduler),
-        });
-        Ok(command)
-    }
-
-    fn etcd_arguments(&self) -> Vec<String> {
-        let (loopback, Ports { etcd, etcd_peer, .. }) = (self.run.loopback_address(), &self.ports);
-        let data = self.run.directory().join("etcd");
-        vec![
-            format!("--data-dir={}", data.display()),
-            format!("--listen-client-urls=http://{loopback}:{etcd}"),
-            format!("--advertise-client-urls=http://{loopback}:{etcd}"),
-            format!("--listen-peer-urls=http://{loopback}:{etcd_peer}"),
-            format!("--initial-advertise-peer-urls=http://{loopback}:{etcd_peer}"),
-            format!("--initial-cluster=default=http://{loopback}:{etcd_peer}"),
-            // A lab's store need not survive a power cut.
-            "--unsafe-no-fsync=true".to_owned(),
-        ]
-    }
-
-    fn api_server_arguments(&self) -> Vec<String> {
-        let file = |name: &str| self.pki.path(name).display().to_string();
-        let (host, loopback) = (self.run.host_address(), self.run.loopback_address());
-        vec![
-            format!("--etcd-servers=http://{loopback}:{}", self.ports.etcd),
-            format!("--secure-port={}", self.ports.api_server),
-            format!("--bind-address={host}"),
-            format!("--advertise-address={host}"),
-            format!("--tls-cert-file={}", file("kube-apiserver.crt")),
-            format!("--tls-private-key-file={}", file("kube-apiserver.key")),
-            format!("--client-ca-file={}", file("ca.crt")),
-            format!("--service-account-key-file={}", file("sa.pub")),
-            format!("--service-account-signing-key-file={}", file("sa.key")),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-cluster-ip-range={}", Self::SERVICE_CIDR),
-            "--authorization-mode=Node,RBAC".to_owned(),
-            "--enable-admission-plugins=NodeRestriction".to_owned(),
-            "--enable-bootstrap-token-auth=true".to_owned(),
-            "--allow-privileged=true".to_owned(),
-            format!("--kubelet-client-certificate={}", file("kube-apiserver-kubelet-client.crt")),
-            format!("--kubelet-client-key={}", file("kube-apiserver-kubelet-client.key")),
-            format!("--audit-policy-file={}", self.run.directory().join("audit-policy.yaml").display()),
-            format!("--audit-log-path={}", self.audit_log().display()),
-        ]
-    }
-
-    fn controller_manager_arguments(&self) -> Vec<String> {
-        let file = |name: &str| self.pki.path(name).display().to_string();
-        let mut arguments =
-            self.client_arguments(Component::ControllerManager, self.ports.controller_manager);
-        arguments.extend([
-            format!("--cluster-signing-cert-file={}", file("ca.crt")),
-            format!("--cluster-signing-key-file={}", file("ca.key")),
-            format!("--root-ca-file={}", file("ca.crt")),
-            format!("--service-account-private-key-file={}", file("sa.key")),
-            "--use-service-account-credentials=true".to_owned(),
-            "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
-            "--allocate-node-cidrs=true".to_owned(),
-            format!("--cluster-cidr={}", Self::POD_CIDR),
-        ]);
-        arguments
-    }
-
-    fn client_arguments(&self, component: Component, port: u16) -> Vec<String> {
-        let kubeconfig = self.run.directory().join(format!("{}.kubeconfig", component.name()));
-        let mut arguments = vec![
-            format!("--kubeconfig={}", kubeconfig.display()),
-            format!("--bind-address={}", self.run.loopback_address()),
-            format!("--secure-port={port}"),
-            // One of each, whose predecessor may have been killed: waiting for its lease would only cost time.
-            "--leader-elect=false".to_owned(),
-        ];
-        if self.minor() == Minor::V1_20 {
-            // The port without TLS, on every address.
-            arguments.push("--port=0".to_owned());
-        }
-        arguments
     }
 }
 

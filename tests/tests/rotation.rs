@@ -1,0 +1,18 @@
+//! Certificates that live for two minutes; `make test-long` renews them more often, and those that live for ten.
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+
+use anyhow::Result;
+use lab::{
+    Minor,
+    rotation::{Course, rotate},
+};
+
+#[test]
+fn certificates_are_renewed_again_and_again_in_time_by_kubernetes_1_36() -> Result<()> {
+    rotate(Minor::V1_36, "rotation", &Course::SHORT)
+}
+
+#[test]
+fn certificates_are_renewed_again_and_again_in_time_by_kubernetes_1_20() -> Result<()> {
+    rotate(Minor::V1_20, "rotation-oldest", &Course::SHORT)
+}
