@@ -11,6 +11,7 @@
 
 pub mod names;
 pub mod reason;
+mod redact;
 
 pub mod config;
 #[expect(clippy::disallowed_methods, reason = "the world is reached from here")]

@@ -5,9 +5,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kn_agent::cli::Cli;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // Keys and tokens pass through here: no core of it, wherever cores go (a pipe ignores LimitCORE), and no debugger but
+    // one with CAP_SYS_PTRACE. Where that cannot be had the limit of the unit stands.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // Two providers would be ambiguous, none a panic at the first connection: this one, before anything else.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return ExitCode::FAILURE;

@@ -232,7 +232,15 @@ fn home_kubeconfig() -> Option<PathBuf> {
 }
 
 fn unusable(file: &str, error: &KubeconfigError) -> ConnectError {
-    ConnectError::Kubeconfig { file: file.to_owned(), why: error.to_string() }
+    let why = match error {
+        // The parser's own message quotes the lines around, and a token may stand in them.
+        KubeconfigError::Parse(error) => match error.location() {
+            Some(place) => format!("it does not parse as a kubeconfig (line {})", place.line()),
+            None => "it does not parse as a kubeconfig".to_owned(),
+        },
+        error => error.to_string(),
+    };
+    ConnectError::Kubeconfig { file: file.to_owned(), why }
 }
 
 /// What is at the bottom of an error: kube's own texts repeat each cause, its innermost one says what happened.
@@ -290,6 +298,22 @@ mod tests {
             ["apply", "ClusterRole kn-agent:approver", "https://10.0.0.10:6443", "403", "--kubeconfig"]
         {
             assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_does_not_parse_is_not_quoted() {
+        for text in [
+            "users:\n- name: a\n  user: {token: canary\n",
+            "users:\n- name: a\n  user: canary\n",
+            "users: canary\n",
+            "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n",
+            "users:\n- name: a\n  user: {client-key-data: [canary]}\n",
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let error = Cluster::connect(Some(file.path())).await.unwrap_err().to_string();
+            assert!(error.contains("does not parse") && !error.contains("canary"), "{error}");
         }
     }
 

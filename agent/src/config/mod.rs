@@ -36,6 +36,8 @@ pub use provenance::{Explanation, Leaf, Origin, Provenance};
 pub use shape::{Key, keys};
 pub use sources::{HostFacts, Loaded, Sources, TokenError, load, read_token};
 pub use starter::STARTER;
+pub use tree::SyntaxError;
+pub(crate) use tree::syntax_error;
 
 use crate::names::{ApiServerUrl, CaPin, Cidr, NodeName, Subject, Token};
 

@@ -14,8 +14,11 @@ use super::merge::plain;
 use super::problem::nearest;
 use super::shape::{Kind, Shape, keys};
 use super::{ConfigErrors, Problem};
+use crate::redact::{self, REDACTED};
 
-const REDACTED: &str = "[redacted]";
+/// Other programs' configurations: what a key of theirs holds is known by its name alone.
+const FOREIGN: [&str; 5] =
+    ["runtime.daemonJson.", "kubelet.config.", "kubelet.extraArgs.", "proxy.config.", "proxy.extraArgs."];
 
 /// Values that are found on the machine when they are needed, unless they are written.
 const LATER: [(&str, &str); 5] = [
@@ -164,7 +167,10 @@ fn collect(path: &str, value: &Located, leaves: &mut BTreeMap<String, Leaf>) -> 
     // Without an origin it was taken away, not set.
     let origin = Origin::of(value)?;
     let secret = path.strip_prefix(TOKEN) == Some(".value");
-    let shown = if secret { REDACTED.into() } else { plain(value) };
+    let mut shown = if secret { REDACTED.into() } else { plain(value) };
+    if FOREIGN.iter().any(|foreign| path.starts_with(foreign)) {
+        redact::value(path.rsplit('.').next().unwrap_or(path), &mut shown);
+    }
     leaves.insert(path.to_owned(), Leaf { value: shown.clone(), origin });
     Some(shown)
 }

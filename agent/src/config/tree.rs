@@ -35,9 +35,18 @@ pub(super) struct Key {
 
 /// Why a text is no YAML. Never repeats the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SyntaxError {
+pub struct SyntaxError {
     pub(super) line: Option<u32>,
     pub(super) message: String,
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
 }
 
 impl Tree {
@@ -75,7 +84,8 @@ fn line(location: Location) -> Option<u32> {
     u32::try_from(location.line()).ok().filter(|line| *line > 0)
 }
 
-fn syntax_error(error: &Error) -> SyntaxError {
+/// What is told of an error met where any value is taken: a parser for a type of its own would quote the value.
+pub(crate) fn syntax_error(error: &Error) -> SyntaxError {
     let error = error.without_snippet();
     // Only texts that can't hold a piece of the file: it may be the token.
     let message = match error {

@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use crate::cluster::csr::CsrFacts;
 use crate::cluster::inventory::{Inventory, NodeFacts};
 use crate::cluster::policy::{self, Policy, Verdict};
+use crate::config::{SyntaxError, syntax_error};
 
 /// Why there is nothing to explain.
 #[derive(Debug, Error)]
 pub enum OfflineError {
     /// It is no YAML, and no JSON either.
     #[error("it is neither YAML nor JSON: {0}")]
-    Unreadable(String),
+    Unreadable(SyntaxError),
     /// An object is not what it says it is.
     #[error("object {number}, a {kind}: {why}")]
     Object {
@@ -70,7 +71,7 @@ pub fn explain(text: &str, policy: &Policy, now: Timestamp) -> Result<Vec<(Strin
 /// All objects of all documents, those in Lists too.
 fn objects(text: &str) -> Result<Vec<Value>, OfflineError> {
     let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|error| OfflineError::Unreadable(error.to_string()))?;
+        serde_saphyr::from_multiple(text).map_err(|error| OfflineError::Unreadable(syntax_error(&error)))?;
     let mut objects = Vec::new();
     for mut document in documents {
         match document.get_mut("items").map(Value::take) {

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use super::{Policy, ServingPolicy, SubjectPolicy};
 use crate::cluster::csr::Place;
-use crate::names::Cidr;
+use crate::config::syntax_error;
+use crate::names::{Cidr, Token};
 
 /// Why there is no policy.
 #[derive(Debug, Error)]
@@ -94,7 +96,13 @@ struct KubeProxy {
 /// # Errors
 /// What is wrong with it.
 pub fn parse(text: &str) -> Result<Policy, String> {
-    let document: Document = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    // A key or a token that was named by mistake is no mapping, and what is none is not quoted.
+    let any: Value = serde_saphyr::from_str(text).map_err(|error| syntax_error(&error).to_string())?;
+    if !any.is_object() {
+        return Err("it is no mapping".to_owned());
+    }
+    let document: Document =
+        serde_saphyr::from_str(text).map_err(|error| Token::scrub(&error.without_snippet().to_string()))?;
     if document.api_version != "kn-agent.io/v1alpha1" || document.kind != "ApproverPolicy" {
         return Err(format!(
             "it is a `{}` of `{}`, expected an `ApproverPolicy` of `kn-agent.io/v1alpha1`",
@@ -207,6 +215,12 @@ mod tests {
         ] {
             let error = with(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");
+        }
+        for text in
+            ["-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n", "a: [canary", "canary"]
+        {
+            let error = parse(text).unwrap_err();
+            assert!(!error.contains("canary"), "{error}");
         }
         assert!(parse("apiVersion: v1\nkind: Pod\n").unwrap_err().contains("ApproverPolicy"));
     }

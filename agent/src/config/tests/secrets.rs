@@ -86,6 +86,46 @@ fn debug_output_shows_no_token() {
     assert!(!text.contains("0123456789"), "{text}");
 }
 
+/// Another program's configuration, with a secret of each class.
+const FOREIGN: &str = "
+runtime:
+  daemonJson:
+    proxies: {http-proxy: 'http://user:canary@proxy:3128'}
+    log-opts: {splunk-token: canary, max-size: 10m}
+kubelet:
+  config:
+    staticPodURLHeader: {Authorization: [Bearer canary], X-Other: ['Bearer canary-0123456789']}
+    maxPods: 50
+  extraArgs: {registry-password: canary, v: '4'}
+proxy:
+  config: {clientConnection: {secretKey: canary}}
+  extraArgs: {some-credential: canary}
+";
+
+#[test]
+fn secrets_of_other_programs_are_shown_by_no_command() {
+    let machine = Machine::with(&format!("{MINIMUM}{FOREIGN}"));
+    let mut shown = String::new();
+    for words in [
+        vec!["show"],
+        vec!["show", "-o", "json"],
+        vec!["explain", "runtime"],
+        vec!["explain", "kubelet"],
+        vec!["explain", "kubelet.extraArgs.registry-password"],
+        vec!["explain", "proxy"],
+    ] {
+        let answer = machine.run(&words).unwrap();
+        assert!(!answer.contains("canary"), "{words:?}: {answer}");
+        shown += &answer;
+    }
+    // The control: what stands beside them is shown, and the daemon is given all of it.
+    for plain in ["max-size", "10m", "maxPods: 50", "[redacted]@proxy:3128"] {
+        assert!(shown.contains(plain), "`{plain}` is not in {shown}");
+    }
+    let loaded = machine.load().unwrap().config;
+    assert!(format!("{:?}", loaded.runtime).contains("canary"));
+}
+
 /// YAML that holds `canary` somewhere it does not belong.
 fn misplaced(canary: &str) -> impl Strategy<Value = String> + use<> {
     let canary = canary.to_owned();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use similar::{ChangeTag, TextDiff};
 
-use super::redact::Redactor;
+use crate::redact::Redactor;
 
 /// A unified diff, secrets hidden; empty where both are equal. What is no text is told by its length.
 pub(super) fn unified(path: &Path, before: &[u8], after: &[u8]) -> String {

@@ -1,7 +1,6 @@
 //! What a pass would do, told before it is done.
 
 mod diff;
-mod redact;
 mod restart;
 #[cfg(test)]
 mod tests;
