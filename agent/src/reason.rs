@@ -100,7 +100,7 @@ reasons! {
     /// Under the request's name stands one that is not ours: another key, signer or use.
     CsrForeign: TIME, "find out who created the CSR in the message; the agent asks with a new key under another name";
     /// What the API server issued is not what was asked for.
-    CertificateRejected: OPERATOR, "the cluster's signer and cluster.ca do not fit together; correct cluster.ca, or mend the signer and kubectl delete csr NAME";
+    CertificateRejected: OPERATOR, "signed by another CA: correct cluster.ca (where others sign for clients, cluster.clientCA); anything else: find out who writes certificates into requests; asked for again at once after kubectl delete csr NAME";
     /// The supplied certificate or its key can't be used.
     CertificateUnusable: OPERATOR, "correct the file that the message names; it is read again by itself";
     /// Others may read a private key or a credential.

@@ -1,11 +1,16 @@
 //! The Node object: registered, and Ready.
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 
 use super::{Step, Verdict, View};
+use crate::desired::node::taints;
 use crate::desired::{FileSpec, paths};
 use crate::ports::cluster::Seen;
 use crate::reason::Reason;
+
+/// Conditions by which the kubelet and the network say that no more pods should come; the controller-manager taints the
+/// Node for them.
+const PRESSURE: [&str; 4] = ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
 
 fn node(view: View<'_>) -> Result<Option<&Node>, Verdict> {
     match &view.observed.watched.node {
@@ -57,7 +62,32 @@ pub(super) fn ready(view: View<'_>) -> Verdict {
     let uid = node.metadata.uid.clone().unwrap_or_default() + "\n";
     match super::files::write(view, &FileSpec::new(paths::joined(), uid, 0o600)) {
         Ok(Some(step)) => Verdict::Act(vec![step]),
-        Ok(None) => Verdict::Satisfied("the Node is Ready".to_owned()),
+        Ok(None) => Verdict::Satisfied(match keeps_pods_away(view, node) {
+            told if told.is_empty() => "the Node is Ready".to_owned(),
+            told => format!("the Node is Ready, but keeps pods away: {}", told.join("; ")),
+        }),
         Err(verdict) => verdict,
     }
+}
+
+/// What keeps pods away from a Node that is Ready, but for the taints of the configuration: those are meant.
+fn keeps_pods_away(view: View<'_>, node: &Node) -> Vec<String> {
+    let spec = node.spec.as_ref();
+    let cordoned = spec.is_some_and(|spec| spec.unschedulable == Some(true));
+    let own = taints(view.config);
+    let meant = |taint: &Taint| own.iter().any(|own| own.key == taint.key && own.effect == taint.effect);
+    let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let taints = taints
+        .filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !meant(taint))
+        // The cordon says it already.
+        .filter(|taint| !(cordoned && taint.key == "node.kubernetes.io/unschedulable"))
+        .map(|taint| format!("taint {}:{}", taint.key, taint.effect));
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let conditions = conditions
+        .filter(|condition| PRESSURE.contains(&condition.type_.as_str()) && condition.status == "True")
+        .map(|condition| {
+            format!("{}: {}", condition.type_, condition.message.as_deref().unwrap_or("no message"))
+        });
+    let cordon = cordoned.then(|| "cordoned (kubectl uncordon ends it)".to_owned());
+    cordon.into_iter().chain(taints).chain(conditions).collect()
 }

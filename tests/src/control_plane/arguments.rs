@@ -81,6 +81,9 @@ impl ControlPlane {
             "--allow-privileged=true".to_owned(),
             format!("--kubelet-client-certificate={}", file("kube-apiserver-kubelet-client.crt")),
             format!("--kubelet-client-key={}", file("kube-apiserver-kubelet-client.key")),
+            // As kubeadm has it; and a kubelet that nobody vouches for gets no credential and no command.
+            "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname".to_owned(),
+            format!("--kubelet-certificate-authority={}", file("ca.crt")),
             format!("--audit-policy-file={}", self.run.directory().join("audit-policy.yaml").display()),
             format!("--audit-log-path={}", self.audit_log().display()),
         ]

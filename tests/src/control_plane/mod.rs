@@ -1,6 +1,7 @@
 //! etcd, API server, controller-manager and scheduler, as processes of the host.
 
 mod arguments;
+mod rebuild;
 
 use std::{
     collections::BTreeMap,

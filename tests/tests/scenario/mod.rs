@@ -1,6 +1,8 @@
 //! A cluster and a machine with the package installed: what every scenario starts from.
 #![allow(dead_code, reason = "no file of scenarios needs all of it")]
 
+pub(crate) mod talker;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,12 +19,13 @@ pub(crate) const JOIN: Duration = Duration::from_mins(1);
 pub(crate) const DROP_IN: &str = "/etc/kn-agent/config.d/60-scenario.yaml";
 
 /// Makes the machine what it was before it joined, but that docker runs. The path unit first: it would start the
-/// daemon for half of a configuration.
+/// daemon for half of a configuration. systemd starts a unit five times in ten seconds and then no more, unless told.
 const FORGET: &str = "
 systemctl stop kn-agent.path kn-agent
 rm -rf /etc/kn-agent/config.yaml /etc/kn-agent/token /etc/kn-agent/config.d/*
 systemctl stop kubelet kube-proxy 2>/dev/null || true
 rm -rf /etc/kubernetes/* /etc/cni/net.d/* /var/lib/kn-agent/* /var/lib/kubelet/pki /var/lib/kube-proxy/pki
+systemctl reset-failed kn-agent.path
 systemctl start kn-agent.path
 ";
 
@@ -42,18 +45,22 @@ pub(crate) struct Scenario {
 
 impl Drop for Scenario {
     fn drop(&mut self) {
-        if let Some(mut approver) = self.approver.take() {
-            let _ = approver.kill();
-            let _ = approver.wait();
-        }
+        let _ = self.stop_approver();
     }
 }
 
-fn from_make(variable: &str) -> Result<PathBuf> {
+/// What `make test` names in the environment.
+pub(crate) fn from_make(variable: &str) -> Result<PathBuf> {
     let path =
         std::env::var_os(variable).with_context(|| format!("${variable} is not set: run `make test`"))?;
     ensure!(PathBuf::from(&path).exists(), "${variable} names no file: run `make test`");
     Ok(path.into())
+}
+
+/// Installs the package.
+fn install(node: &Node) -> Result<()> {
+    node.put("/root/kn-agent.deb", std::fs::read(from_make("KN_AGENT_DEB")?)?, 0o644)?;
+    node.exec(&["dpkg", "-i", "/root/kn-agent.deb"]).map(drop)
 }
 
 impl Scenario {
@@ -63,15 +70,28 @@ impl Scenario {
         let artefacts = Artefacts::ensure(minor)?;
         let control_plane = ControlPlane::start(name, &artefacts)?;
         let node = Node::boot(control_plane.run(), &artefacts, NODE)?;
+        install(&node)?;
         let mut scenario = Self { approver: None, node, control_plane, _turn: turn };
         scenario.set_up_cluster()?;
-        let deb = std::fs::read(from_make("KN_AGENT_DEB")?)?;
-        scenario.node.put("/root/kn-agent.deb", deb, 0o644)?;
-        scenario.node.exec(&["dpkg", "-i", "/root/kn-agent.deb"])?;
-        let mut approver = Command::new(from_make("KN_AGENT")?);
-        approver.arg("approver").arg("--kubeconfig").arg(scenario.approver_kubeconfig());
-        scenario.approver = Some(approver.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        scenario.start_approver()?;
         Ok(scenario)
+    }
+
+    /// Starts the approver with the credentials of its account.
+    pub(crate) fn start_approver(&mut self) -> Result<()> {
+        let mut approver = Command::new(from_make("KN_AGENT")?);
+        approver.arg("approver").arg("--kubeconfig").arg(self.approver_kubeconfig());
+        self.approver = Some(approver.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        Ok(())
+    }
+
+    /// Stops it: nobody decides on what is asked for.
+    pub(crate) fn stop_approver(&mut self) -> Result<()> {
+        if let Some(mut approver) = self.approver.take() {
+            approver.kill()?;
+            approver.wait()?;
+        }
+        Ok(())
     }
 
     /// Our program on an admin's machine.
@@ -120,12 +140,23 @@ impl Scenario {
 
     /// Puts in place what differs from a usual machine.
     pub(crate) fn configure_lab(&self) -> Result<()> {
-        self.node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
-        self.node.put(
-            "/etc/kn-agent/config.d/50-lab.yaml",
-            lab::config_fragment(self.control_plane.minor()),
-            0o644,
-        )
+        self.configure_lab_on(&self.node)
+    }
+
+    fn configure_lab_on(&self, node: &Node) -> Result<()> {
+        node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
+        let lab = lab::config_fragment(self.control_plane.minor());
+        node.put("/etc/kn-agent/config.d/50-lab.yaml", lab, 0o644)
+    }
+
+    /// Another machine, which joins under its name with a token of its own.
+    pub(crate) fn join_another(&self, name: &str) -> Result<Node> {
+        let artefacts = Artefacts::ensure(self.control_plane.minor())?;
+        let node = Node::boot(self.control_plane.run(), &artefacts, name)?;
+        install(&node)?;
+        self.configure_lab_on(&node)?;
+        node.put("/etc/kn-agent/config.yaml", self.fresh_config_of(name)?, 0o600)?;
+        Ok(node)
     }
 
     /// Has machine and cluster forget that they met: the next configuration is a join of its own.
@@ -159,6 +190,28 @@ impl Scenario {
         wait_until(&format!("the reason {reason}"), limit, find).with_context(|| self.describe())
     }
 
+    /// Waits until some phase shows this reason with all of `marks` in its message or its hint; what is said, message
+    /// first.
+    pub(crate) fn wait_trouble(&self, reason: &str, marks: &[&str], limit: Duration) -> Result<String> {
+        let said = |phase: &Value| {
+            let text = |key: &str| phase[key].as_str().unwrap_or_default().to_owned();
+            format!("{}\n  → {}", text("message"), text("hint"))
+        };
+        let told = wait_until(&format!("{reason} naming {marks:?}"), limit, || {
+            let phases = self.phases()?;
+            let mut found = phases.iter().filter(|phase| phase["reason"] == reason).map(said);
+            Ok(found.find(|said| marks.iter().all(|mark| said.contains(mark))))
+        });
+        told.with_context(|| self.describe())
+    }
+
+    /// Waits until a phase is satisfied.
+    pub(crate) fn wait_satisfied(&self, name: &str, limit: Duration) -> Result<()> {
+        let satisfied = |phase: &Value| phase["phase"] == name && phase["state"] == "satisfied";
+        let find = || Ok(self.phases()?.iter().any(satisfied).then_some(()));
+        wait_until(&format!("the phase {name} to be satisfied"), limit, find).with_context(|| self.describe())
+    }
+
     /// The entries of the phases, once the daemon says anything.
     pub(crate) fn phases(&self) -> Result<Vec<Value>> {
         let status = self.status()?.unwrap_or_default();
@@ -174,6 +227,14 @@ impl Scenario {
             run(&["kn-agent", "status"]),
             run(&["journalctl", "-u", "kn-agent", "-n", "30", "-o", "cat", "--no-pager"])
         )
+    }
+
+    /// Approves the request of this purpose that waits, as an administrator does.
+    pub(crate) fn approve(&self, purpose: &str) -> Result<()> {
+        let said =
+            self.wait_trouble("CsrPending", &[&format!("CSR `{purpose}"), "waits for approval"], JOIN)?;
+        let name = said.split('`').nth(1).context("no name in it")?;
+        self.control_plane.kubectl()?.run(&["certificate", "approve", name]).map(drop)
     }
 
     /// A property of a unit.

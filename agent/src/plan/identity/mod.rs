@@ -41,17 +41,31 @@ pub(super) fn client(view: View<'_>) -> Verdict {
         Ok(None) => return no_token(view, &flaw, "identity.token is not set"),
         Err(failure) => return no_token(view, &flaw, &failure.message),
     }
-    // The note that the Node was Ready is about another Node than the one that is to come.
-    let moves = matches!(flaw.reason, Reason::NodeRenamed | Reason::OtherCluster);
-    let before = (moves && view.is_joined()).then(|| Step::RemoveFile(paths::joined().to_owned()));
-    let ask = Ask {
-        view,
-        spec: &spec,
-        key: &view.observed.pending_client_key,
-        current: None,
-        before: before.into_iter().collect(),
-    };
+    let key = &view.observed.pending_client_key;
+    let ask = Ask { view, spec: &spec, key, current: None, before: leaving(view, &flaw) };
     flaw.before(ask.verdict())
+}
+
+/// What the node leaves behind when it gets a certificate in the place of one that is no good any more.
+fn leaving(view: View<'_>, flaw: &Flaw) -> Vec<Step> {
+    let mut left = Vec::new();
+    // The note that the Node was Ready is about another Node than the one that is to come.
+    if matches!(flaw.reason, Reason::NodeRenamed | Reason::OtherCluster) && view.is_joined() {
+        left.push(paths::joined());
+    }
+    // No API server believes what another cluster's CA signed. Without one the kubelet asks for one when it starts.
+    if flaw.reason == Reason::OtherCluster && matches!(view.observed.serving_certificate, Ok(Some(_))) {
+        left.push(paths::kubelet_server());
+    }
+    left.extend(held_in_memory(flaw).then(paths::kubelet_kubeconfig));
+    left.into_iter().map(|path| Step::RemoveFile(path.to_owned())).collect()
+}
+
+/// Whether a program that runs keeps what is replaced here, and has to be started anew: kubelet and kube-proxy read the
+/// CA once, and the kubelet a client certificate that is valid. Its kubeconfig is one of the files that it is started
+/// anew for, and is written anew where it is missing; the start waits until the certificate is there.
+fn held_in_memory(flaw: &Flaw) -> bool {
+    matches!(flaw.reason, Reason::OtherCluster | Reason::IdentityRefused)
 }
 
 /// kube-proxy's certificate. The node asks for it.
@@ -70,8 +84,9 @@ pub(super) fn proxy(view: View<'_>) -> Verdict {
     if let Flaw { reason: Reason::NotYetValid, message, until } = flaw {
         return Verdict::Waiting { reason: Reason::NotYetValid, message, until };
     }
-    let ask =
-        Ask { view, spec: &spec, key: &view.observed.pending_proxy_key, current: None, before: Vec::new() };
+    let again = held_in_memory(&flaw).then(|| Step::RemoveFile(paths::proxy_kubeconfig().to_owned()));
+    let before = again.into_iter().collect();
+    let ask = Ask { view, spec: &spec, key: &view.observed.pending_proxy_key, current: None, before };
     flaw.before(ask.verdict())
 }
 

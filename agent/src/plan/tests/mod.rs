@@ -6,6 +6,7 @@ mod fixture;
 mod kubeconfig;
 mod life;
 mod messages;
+mod pods;
 mod properties;
 mod requests;
 mod seeded;

@@ -80,6 +80,14 @@ pub(super) fn harmless(world: &World) -> Result<(), TestCaseError> {
                 prop_assert!(!usable || left.is_none_or(|left| left <= 330));
             }
             Step::RestartUnit { unit, .. } => prop_assert!(world.newest_input(unit) > world.started(unit)),
+            Step::RemoveFile(path) if path == paths::proxy_kubeconfig() => {
+                prop_assert!(!plan.verdicts[&Phase::ProxyIdentity].is_satisfied());
+            }
+            Step::RemoveFile(path)
+                if [paths::kubelet_kubeconfig(), paths::kubelet_server()].contains(&path.as_path()) =>
+            {
+                prop_assert!(!usable);
+            }
             Step::RemoveFile(path) => prop_assert!(path.starts_with("/var/lib/kn-agent")),
             Step::CreateNode(_) => prop_assert!(!joined),
             _ => {}

@@ -7,6 +7,8 @@ use super::signer::Approver;
 use super::world::World;
 use super::{Phase, Step, message, ready, reason, settle, steps};
 use crate::desired::certificates::{self as desired, Purpose};
+use crate::desired::units;
+use crate::observe::certificates::Certificate;
 use crate::observe::token::SeenToken;
 use crate::ports::Failure;
 use crate::ports::cluster::Seen;
@@ -156,15 +158,7 @@ fn an_identity_that_is_lost_is_named_and_recovered_with_a_token_and_blocked_with
             client.subject[0].1 = "system:node:N1".to_owned();
         }),
         (Reason::OtherCluster, "which is not cluster.ca: another one of the same name", |world| {
-            let mut stranger = World::fresh();
-            stranger.issue_as(Issued::OtherCa);
-            let spec = desired::kubelet_client(&stranger.config);
-            let request = FIXTURE.request(&spec, &FIXTURE.keys[0], "abcdef");
-            let now = world.now.as_second();
-            let pem = FIXTURE.issue(&request, Issued::OtherCa, (now - 300, now + 3600));
-            let mut other = crate::observe::certificates::parse(pem.as_bytes()).unwrap();
-            other.key_fits = true;
-            world.observed.client_certificate = Ok(Some(other));
+            world.observed.client_certificate = Ok(Some(of_another_cluster(world, Purpose::KubeletClient)));
         }),
     ];
     for (expected, what, lose) in losses {
@@ -187,6 +181,47 @@ fn an_identity_that_is_lost_is_named_and_recovered_with_a_token_and_blocked_with
         world.observed.kubelet_health = Ok(());
         assert!(settle(&mut world).is_ready(), "{expected}: {:#?}", world.plan());
     }
+}
+
+/// As a cluster of another CA issues it.
+fn of_another_cluster(world: &World, purpose: Purpose) -> Certificate {
+    let mut stranger = World::fresh();
+    stranger.issue_as(Issued::OtherCa);
+    let spec = match purpose {
+        Purpose::KubeletClient => desired::kubelet_client(&stranger.config),
+        Purpose::KubeProxy => desired::proxy(&stranger.config),
+    };
+    let request = FIXTURE.request(&spec, &FIXTURE.keys[0], "abcdef");
+    let now = world.now.as_second();
+    let pem = FIXTURE.issue(&request, Issued::OtherCa, (now - 300, now + 3600));
+    let mut certificate = crate::observe::certificates::parse(pem.as_bytes()).unwrap();
+    certificate.key_fits = true;
+    certificate
+}
+
+/// What runs keeps its CA and its certificate in memory: here the address is the same and no file of theirs differs.
+#[test]
+fn what_runs_with_certificates_of_another_cluster_is_started_anew_with_its_own() {
+    let mut world = ready();
+    let before = (world.started(units::KUBELET), world.started(units::KUBE_PROXY));
+    let others = of_another_cluster(&world, Purpose::KubeletClient);
+    world.observed.serving_certificate = Ok(Some(others.clone()));
+    world.observed.client_certificate = Ok(Some(others));
+    world.observed.proxy_certificate = Ok(Some(of_another_cluster(&world, Purpose::KubeProxy)));
+    world.approver = Approver::Sleeps;
+    settle(&mut world);
+    assert_eq!(before, (world.started(units::KUBELET), world.started(units::KUBE_PROXY)), "too early");
+    assert!(matches!(world.observed.serving_certificate, Ok(Some(_))), "too early");
+    world.approver = Approver::Approves;
+    assert!(settle(&mut world).is_ready());
+    let after = (world.started(units::KUBELET), world.started(units::KUBE_PROXY));
+    assert!(after.0 > before.0 && after.1 > before.1, "{before:?} {after:?}");
+    assert!(matches!(world.observed.serving_certificate, Ok(None)), "nobody here believes it");
+    // The control: what is of this cluster is kept.
+    world.observed.serving_certificate = world.observed.proxy_certificate.clone();
+    assert!(settle(&mut world).is_ready());
+    assert_eq!(after, (world.started(units::KUBELET), world.started(units::KUBE_PROXY)));
+    assert!(matches!(world.observed.serving_certificate, Ok(Some(_))));
 }
 
 #[test]

@@ -336,6 +336,8 @@ impl World {
             self.observed.pending_proxy_key = Ok(None);
         } else if path == paths::renew_proxy() {
             self.observed.renew_proxy = false;
+        } else if path == paths::kubelet_server() {
+            self.observed.serving_certificate = Ok(None);
         } else if path == paths::kept_token() {
             self.observed.has_kept_token = false;
         }
