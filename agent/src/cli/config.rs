@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 
 use super::output;
-use crate::config::{HostFacts, STARTER, Sources, load, schema};
+use crate::config::sources::read_input;
+use crate::config::{HostFacts, STARTER, Sources, import, load, schema};
 
-/// Show, check and explain the configuration.
+/// Show, check, explain and import the configuration.
 ///
 /// It is read from /etc/kn-agent/config.yaml, then /etc/kn-agent/config.d/*.yaml in order, over
 /// /usr/lib/kn-agent/config.d/*.yaml; then from the environment, e.g. `KN_AGENT_NODE__NAME=worker-1`. Later wins, maps
@@ -17,7 +18,8 @@ use crate::config::{HostFacts, STARTER, Sources, load, schema};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   kn-agent config init > config.yaml     a commented file to edit; then install -m 0600 config.yaml /etc/kn-agent/
-  kn-agent config explain node.name      its meaning, its value, its source")]
+  kn-agent config explain node.name      its meaning, its value, its source
+  kn-agent config import --vars vars kubelet.service kube-proxy.service kubelet.kubeconfig > config.yaml")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -60,6 +62,23 @@ enum Command {
     /// Three values are to be filled in: the API server, its CA and a token; every other key stands there with its
     /// default. `kn-agent token create --node NAME --print config` prints one with the three filled in.
     Init,
+    /// Print a configuration made of what ran a node before
+    ///
+    /// FILE: unit files of kubelet, kube-proxy and docker, kubeconfigs of theirs, docker's daemon.json, a CNI configuration,
+    /// requests for certificates; templates too. What each is, its content says. The configuration goes to standard output;
+    /// to standard error a line for whatever is not in it as it was: file and line, why, and what stands for it. A token is
+    /// never printed. Ends with code 2 where something can't be read or the result would be no valid configuration.
+    Import(ImportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportArgs {
+    /// What placeholders stand for, `{{ NAME }}` and `${NAME}`: lines NAME=value
+    #[arg(long, value_name = "FILE")]
+    vars: Option<PathBuf>,
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -70,12 +89,18 @@ enum Format {
     Json,
 }
 
-/// Runs the command; its answer goes to `out`.
+/// Runs the command; its answer goes to `out`, what is said beside it to `err`.
 ///
 /// # Errors
 ///
 /// [`crate::config::ConfigErrors`] where the configuration is wrong (exit code 2); anything else where `out` can't be written.
-pub fn run(args: &Args, sources: Sources, host: &HostFacts, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub fn run(
+    args: &Args,
+    sources: Sources,
+    host: &HostFacts,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Show { output: format } => {
             let effective = load(&sources, host)?.provenance;
@@ -98,6 +123,15 @@ pub fn run(args: &Args, sources: Sources, host: &HostFacts, out: &mut dyn Write)
         }
         Command::Schema => out.write_all(output::json(&schema())?.as_bytes())?,
         Command::Init => write!(out, "{STARTER}")?,
+        Command::Import(args) => {
+            let vars = args.vars.as_deref().map(read_input).transpose()?;
+            let inputs = args.files.iter().map(|file| read_input(file)).collect::<Result<Vec<_>, _>>()?;
+            let imported = import::import(&inputs, vars.as_ref())?;
+            for note in &imported.notes {
+                writeln!(err, "{note}")?;
+            }
+            out.write_all(imported.config.as_bytes())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -146,7 +146,7 @@ impl Cli {
             Command::Logs(args) => logs::run(&args),
             Command::Certs(args) => certs::run(&args, &sources, out).await,
             Command::Config(args) => {
-                config::run(&args, sources, &HostFacts::of_host(), out).map_err(Error::from)
+                config::run(&args, sources, &HostFacts::of_host(), out, err).map_err(Error::from)
             }
             Command::Cluster(args) => Box::pin(cluster::run(&args, out)).await.map_err(Error::from),
             Command::Token(args) => Box::pin(token::run(&args, out)).await.map_err(Error::from),

@@ -7,6 +7,7 @@ mod check;
 mod components;
 mod env;
 mod fragment;
+pub mod import;
 mod labels;
 mod merge;
 mod problem;

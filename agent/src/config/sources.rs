@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::check::file_layer;
 use super::env::env_layer;
 use super::fragment::Fragment;
+use super::import::Input;
 use super::merge::{Layer, defaults, merge};
 use super::problem::{Findings, Problem};
 use super::{Config, ConfigErrors, Origin, Provenance, TokenSource, ca, validate::validate};
@@ -149,8 +150,18 @@ pub fn load(sources: &Sources, host: &HostFacts) -> Result<Loaded, ConfigErrors>
     }
 }
 
-/// Layers → configuration.
+/// Layers → configuration, with the files that it names.
 fn resolve(layers: Vec<Layer>, root: &Path, findings: &mut Findings) -> Option<(Config, Provenance)> {
+    let (config, provenance) = resolved(layers, findings)?;
+    for path in ["cluster.ca.file", "cluster.clientCA.file"] {
+        check_ca_file(path, &provenance, root, findings);
+    }
+    check_token_file(&provenance, root, findings);
+    Some((config?, provenance))
+}
+
+/// Layers → configuration, nothing read. The configuration is missing where something in it is.
+pub(super) fn resolved(layers: Vec<Layer>, findings: &mut Findings) -> Option<(Option<Config>, Provenance)> {
     // Each value has the type of its key by now, so neither step should fail; the text of the error could hold a value.
     let Ok(merged) = merge(layers) else {
         findings.add(Problem::new("", "the files cannot be merged"));
@@ -166,11 +177,7 @@ fn resolve(layers: Vec<Layer>, root: &Path, findings: &mut Findings) -> Option<(
         }
     };
     let config = validate(fragment, &provenance, findings);
-    for path in ["cluster.ca.file", "cluster.clientCA.file"] {
-        check_ca_file(path, &provenance, root, findings);
-    }
-    check_token_file(&provenance, root, findings);
-    Some((config?, provenance))
+    Some((config, provenance))
 }
 
 /// Reads the bootstrap token, wherever it is. `credentials` is `$CREDENTIALS_DIRECTORY`.
@@ -235,6 +242,18 @@ fn files_of(sources: &Sources, findings: &mut Findings) -> Vec<SourceFile> {
 
 fn is_yaml(path: &Path) -> bool {
     path.extension() == Some(OsStr::new("yaml"))
+}
+
+/// Reads a file that is to be imported.
+///
+/// # Errors
+///
+/// It can't be read.
+pub fn read_input(path: &Path) -> Result<Input, ConfigErrors> {
+    match read(path) {
+        Ok((text, _)) => Ok(Input { name: path.to_owned(), text }),
+        Err(error) => Err(ConfigErrors { problems: vec![unreadable(path, &error)], not_configured: false }),
+    }
 }
 
 /// The names of a directory's `*.yaml`, in lexical order, hidden ones left out.

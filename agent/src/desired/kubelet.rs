@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Facts, FileSpec, Version, address, cni_bin_dir, fields, paths, units, versions};
 use crate::config::Config;
@@ -96,11 +96,41 @@ fn flags(config: &Config, facts: &Facts, version: Version) -> Vec<(String, Strin
     flags.into_iter().collect()
 }
 
+/// The hierarchies of cgroup v1 in which the kubelet wants to find a cgroup that it is to enforce a reservation on
+/// (`pkg/kubelet/cm`, `cgroupManagerImpl.Exists`).
+pub const HIERARCHIES: &[&str] = &["cpu", "cpuacct", "cpuset", "hugetlb", "memory", "pids", "systemd"];
+
+/// What makes the cgroups that reservations are enforced on. systemd makes them in the hierarchies that it uses, and the
+/// kubelet ends where one is missing in another ("Failed to enforce Kube Reserved Cgroup Limits"). On cgroup v2 and with
+/// the driver `systemd` it is slices that count, which systemd makes.
+fn reserved_cgroups(config: &Config, facts: &Facts, cgroup_driver: &str) -> String {
+    let fields = &config.kubelet.config;
+    let enforced = fields.get("enforceNodeAllocatable").and_then(Value::as_array);
+    let is_enforced = |level: &str| enforced.is_some_and(|levels| levels.iter().any(|found| *found == level));
+    let mut line = String::new();
+    for (level, field) in
+        [("kube-reserved", "kubeReservedCgroup"), ("system-reserved", "systemReservedCgroup")]
+    {
+        let Some(cgroup) = fields.get(field).and_then(Value::as_str).filter(|_| is_enforced(level)) else {
+            continue;
+        };
+        let cgroup = cgroup.trim_start_matches('/');
+        if cgroup_driver != "cgroupfs" || cgroup.is_empty() || cgroup.split('/').any(|part| part == "..") {
+            continue;
+        }
+        for hierarchy in &facts.cgroup_hierarchies {
+            line.push(' ');
+            line.push_str(&units::word(&format!("/sys/fs/cgroup/{hierarchy}/{cgroup}")));
+        }
+    }
+    if line.is_empty() { line } else { format!("ExecStartPre=/bin/mkdir -p{line}\n") }
+}
+
 /// `kubelet.service`. `None` while the program is not found.
 ///
 /// `Wants=` and not `Requires=` on docker: the kubelet is to outlive a restart of docker. The condition keeps it from
 /// crash-looping at a boot that comes between installation and the first certificate.
-pub fn unit(config: &Config, facts: &Facts, version: Version) -> Option<FileSpec> {
+pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &str) -> Option<FileSpec> {
     let program = facts.kubelet.path.as_ref()?;
     let cri =
         if versions::needs_cri_dockerd(version) { format!(" {}", units::CRI_DOCKERD) } else { String::new() };
@@ -128,6 +158,7 @@ pub fn unit(config: &Config, facts: &Facts, version: Version) -> Option<FileSpec
              Environment=AWS_EC2_METADATA_DISABLED=true\n",
         );
     }
+    text.push_str(&reserved_cgroups(config, facts, cgroup_driver));
     text.push_str(&units::exec_start(&program.display().to_string(), &flags(config, facts, version)));
     text.push_str(
         "Restart=always\n\
@@ -142,3 +173,7 @@ pub fn unit(config: &Config, facts: &Facts, version: Version) -> Option<FileSpec
     );
     Some(FileSpec::new(&paths::units().join(units::KUBELET), text, 0o600))
 }
+
+#[cfg(test)]
+#[path = "kubelet_tests.rs"]
+mod tests;

@@ -31,6 +31,8 @@ pub struct Facts {
     pub cri_dockerd: Option<PathBuf>,
     /// Whether `/sys/fs/cgroup` is the unified hierarchy.
     pub cgroup_v2: bool,
+    /// The hierarchies of cgroup v1 that the kubelet looks into and that are mounted; none on cgroup v2.
+    pub cgroup_hierarchies: Vec<&'static str>,
     /// What stands in docker's `daemon.json`.
     pub daemon_json: DaemonJson,
     /// The cgroup driver of the docker that runs, once it has told it.
@@ -118,7 +120,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
         files::modules_conf(),
         kubeconfig::kubelet(config),
         kubelet::configuration(config, facts, version, &driver),
-        kubelet::unit(config, facts, version)?,
+        kubelet::unit(config, facts, version, &driver)?,
     ];
     let mut enabled = vec![units::DOCKER, units::KUBELET];
     if cri {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::supplied;
 use crate::config::Config;
-use crate::desired::{DaemonJson, Facts, FileId, Program, cni, paths};
+use crate::desired::{DaemonJson, Facts, FileId, Program, cni, kubelet, paths};
 use crate::ports::{program, root::Root};
 
 /// Where programs are searched for.
@@ -26,7 +26,8 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         kubelet: found(config.kubelet.binary.as_ref(), "kubelet"),
         proxy: found(config.proxy.component.binary.as_ref(), "kube-proxy"),
         cri_dockerd: find(root, config.runtime.cri_dockerd.as_ref(), "cri-dockerd"),
-        cgroup_v2: root.exists(Path::new("/sys/fs/cgroup/cgroup.controllers")),
+        cgroup_v2: is_unified(root),
+        cgroup_hierarchies: hierarchies(root),
         daemon_json: daemon_json(root),
         docker_cgroup_driver: None,
         resolv_conf: resolv_conf(root),
@@ -41,6 +42,20 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
             .as_ref()
             .and_then(|pair| supplied::is_for_serving(root, &pair.certificate)),
     }
+}
+
+fn is_unified(root: &Root) -> bool {
+    root.exists(Path::new("/sys/fs/cgroup/cgroup.controllers"))
+}
+
+/// The hierarchies of cgroup v1 that are mounted: each has this file at its root. So has a cgroup that somebody made on
+/// cgroup v2 under the name of a hierarchy.
+fn hierarchies(root: &Root) -> Vec<&'static str> {
+    if is_unified(root) {
+        return Vec::new();
+    }
+    let is_mounted = |name: &&str| root.exists(&Path::new("/sys/fs/cgroup").join(name).join("cgroup.procs"));
+    kubelet::HIERARCHIES.iter().copied().filter(is_mounted).collect()
 }
 
 /// The version of a program, and its flags where there are some to be checked: each costs 0.1 to 0.5 s.

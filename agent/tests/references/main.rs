@@ -6,6 +6,7 @@
 mod commands;
 mod configuration;
 mod documents;
+mod origin;
 mod phases;
 mod reasons;
 mod table;
@@ -59,4 +60,9 @@ fn document_reference_is_what_the_code_says() {
 #[test]
 fn phase_diagram_is_what_the_code_says() {
     check("phases.md", "Phases", &phases::text());
+}
+
+#[test]
+fn origin_names_tests_that_exist() {
+    origin::check();
 }

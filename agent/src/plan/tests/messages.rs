@@ -4,7 +4,7 @@ use serde_json::{Map, json};
 
 use super::world::{World, docker_with};
 use super::{Phase, Verdict, settle};
-use crate::config::Config;
+use crate::config::{Config, NetworkPlugin};
 use crate::desired::{DaemonJson, Program, paths, units};
 use crate::observe::{Observed, proxies::OtherProxy};
 use crate::plan::View;
@@ -165,6 +165,22 @@ fn a_pod_network_that_would_not_be_ours() {
         }),
         "PodCidrMissing: the Node has no podCIDR yet"
     );
+}
+
+#[test]
+fn the_kubelet_starts_without_the_network_of_others_and_the_wait_for_it_is_told() {
+    let mut world = World::fresh();
+    world.edit(|config, observed| {
+        config.network.plugin = NetworkPlugin::Flannel;
+        observed.cni_confs = Ok(Vec::new());
+    });
+    settle(&mut world);
+    let verdicts = world.plan().verdicts;
+    let missing = "CniMissing: no CNI configuration in `/etc/cni/net.d` yet";
+    assert_eq!(text(&verdicts[&Phase::Network]), missing);
+    assert!(matches!(verdicts[&Phase::Kubelet], Verdict::Satisfied(_)), "{:?}", verdicts[&Phase::Kubelet]);
+    world.edit(|_, observed| observed.cni_confs = Ok(vec!["10-flannel.conflist".to_owned()]));
+    assert_eq!(text(&world.plan().verdicts[&Phase::Network]), "ok: CNI configuration 10-flannel.conflist");
 }
 
 #[test]

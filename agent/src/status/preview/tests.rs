@@ -46,6 +46,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             proxy: Program::default(),
             cri_dockerd: None,
             cgroup_v2: true,
+            cgroup_hierarchies: Vec::new(),
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,

@@ -1,0 +1,147 @@
+//! What becomes of flags.
+
+use super::super::flags::{Flag, Meaning};
+use super::*;
+
+#[test]
+fn tables_are_in_order_and_name_a_source_for_what_is_gone() {
+    for table in [flags::KUBELET, flags::PROXY, flags::DOCKERD] {
+        let names: Vec<&str> = table.iter().map(|flag| flag.name).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+        for Flag { name, meaning, .. } in table {
+            if let Meaning::Gone(release, instead, source) = meaning {
+                let minor: u16 = release.strip_prefix("1.").unwrap().parse().unwrap();
+                assert!((10..=36).contains(&minor) && !instead.is_empty() && !source.is_empty(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_flag_is_kept_and_told() {
+    let (config, notes) = unit("/k/kubelet --frobnicate 3 --max-pod=5").unwrap();
+    assert_eq!(key(&config, "/kubelet/extraArgs/frobnicate"), "3");
+    assert!(
+        notes.contains("x.service:2: --frobnicate=3: kept in kubelet.extraArgs, but not known here"),
+        "{notes}"
+    );
+    assert!(
+        notes.contains(
+            "--max-pod=5: kept in kubelet.extraArgs, but not known here (did you mean `--max-pods`?)"
+        ),
+        "{notes}"
+    );
+    let (config, notes) = unit("/k/kube-proxy --frobnicate").unwrap();
+    assert_eq!(key(&config, "/proxy/extraArgs/frobnicate"), "true");
+    assert!(notes.contains("kube-proxy ignores most flags"), "{notes}");
+    let (_, notes) = unit("/k/dockerd --frobnicate").unwrap();
+    assert!(notes.contains("--frobnicate: dropped: not known here"), "{notes}");
+}
+
+#[test]
+fn what_lets_anybody_in_is_dropped_and_said_why() {
+    for (command, part) in [
+        ("/k/kubelet --anonymous-auth", "--anonymous-auth: dropped: kn-agent always sets `false`: anybody"),
+        ("/k/kubelet --anonymous-auth=true", "always sets `false`"),
+        ("/k/kubelet --authorization-mode AlwaysAllow", "always sets `Webhook`"),
+        ("/k/kubelet --read-only-port=10255", "always sets `0`: that port answers everybody"),
+        ("/k/kube-proxy --masquerade-all", "network policies would be void"),
+        (
+            "/k/dockerd -H tcp://0.0.0.0:2375",
+            "-H=tcp://0.0.0.0:2375: dropped: docker answers on its own socket",
+        ),
+    ] {
+        let (config, notes) = unit(command).unwrap();
+        assert!(notes.contains(part), "{command}: {notes}");
+        for word in ["anonymous", "AlwaysAllow", "10255", "masquerade", "tcp:"] {
+            assert!(!config.contains(word), "{command}: {config}");
+        }
+    }
+}
+
+#[test]
+fn the_block_of_pods_is_a_key_and_that_of_services_is_told_apart() {
+    let (config, notes) = unit("/k/kube-proxy --cluster-cidr=172.20.0.0/16").unwrap();
+    assert_eq!(key(&config, "/cluster/podCIDR"), "172.20.0.0/16");
+    assert!(notes.contains("never that of the Services"), "{notes}");
+}
+
+#[test]
+fn both_programs_go_by_the_kubelets_name() {
+    let kubelet = "[Service]\nExecStart=/k/kubelet --hostname-override=a\n";
+    let proxy = |name: &str| format!("[Service]\nExecStart=/k/kube-proxy --hostname-override={name}\n");
+    let run = |name: &str| {
+        imported(&[("kubelet", kubelet), ("proxy", &proxy(name)), ("k", KUBECONFIG)], "").unwrap()
+    };
+    let (config, notes) = run("b");
+    assert_eq!(key(&config, "/node/name"), "a");
+    assert!(notes.contains("proxy:2: --hostname-override=b: dropped: the kubelet's is `a`"), "{notes}");
+    assert!(!run("a").1.contains("--hostname-override"));
+}
+
+#[test]
+fn a_flag_given_twice_counts_once_or_adds_up() {
+    let (config, notes) =
+        unit("/k/kubelet --v=1 --kube-reserved=cpu=1 --v=2 --kube-reserved=memory=1Gi").unwrap();
+    assert_eq!(key(&config, "/kubelet/extraArgs/v"), "2");
+    assert_eq!(
+        key(&config, "/kubelet/config/kubeReserved"),
+        serde_json::json!({"cpu": "1", "memory": "1Gi"})
+    );
+    assert!(notes.contains("--v=1: dropped: given again"), "{notes}");
+}
+
+#[test]
+fn domain_and_address_of_the_dns_belong_together() {
+    let (config, notes) = unit("/k/kubelet --cluster-domain=example.org.").unwrap();
+    assert_eq!(key(&config, "/cluster/dns/domain"), "example.org");
+    assert!(notes.contains("changed: `example.org`") && notes.contains("without effect"), "{notes}");
+    let (config, _) = unit("/k/kubelet --cluster-dns=10.0.0.2,10.0.0.3 --cluster-domain=a.b").unwrap();
+    assert_eq!(key(&config, "/kubelet/config/clusterDNS"), serde_json::json!(["10.0.0.2", "10.0.0.3"]));
+    assert_eq!(key(&config, "/kubelet/config/clusterDomain"), "a.b");
+}
+
+#[test]
+fn identity_follows_from_what_is_there() {
+    let kubeconfig = |user: &str| format!("{KUBECONFIG}users: [{{name: u, user: {{{user}}}}}]\n");
+    let run = |flags: &str, user: &str| {
+        let unit = format!("[Service]\nExecStart=/k/kubelet --kubeconfig=/etc/kubelet.conf {flags}\n");
+        imported(&[("x.service", &unit), ("kubelet.conf", &kubeconfig(user))], "").unwrap()
+    };
+    let pair = "client-certificate: /a.pem, client-key: /a.key";
+    let (config, _) = run("--tls-cert-file=/s.pem --tls-private-key-file=/s.key", pair);
+    assert_eq!(key(&config, "/identity/certFile"), "/a.pem");
+    let (config, _) = run("--tls-cert-file=/s.pem --tls-private-key-file=/s.key", "");
+    assert_eq!(key(&config, "/identity/keyFile"), "/s.key");
+    let (config, notes) =
+        run("--tls-cert-file=/s.pem --tls-private-key-file=/s.key --bootstrap-kubeconfig=/b", "");
+    assert_eq!(key(&config, "/identity/token/file"), "/etc/kn-agent/token");
+    assert!(notes.contains("--tls-cert-file=/s.pem: dropped: the kubelet asks"), "{notes}");
+    // What the kubelet renews itself came from a token.
+    let own = "client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem, \
+               client-key: /var/lib/kubelet/pki/kubelet-client-current.pem";
+    let (config, notes) = run("", own);
+    assert_eq!(key(&config, "/identity/token/file"), "/etc/kn-agent/token");
+    assert!(notes.contains("no file holds one"), "{notes}");
+    let (_, notes) = run("", "token: abcdef.0123456789abcdef");
+    assert!(notes.contains("bootstrap token abcdef: not repeated here"), "{notes}");
+    assert!(!notes.contains("0123456789abcdef"), "{notes}");
+    let (_, notes) = run("", "token: too-short");
+    assert!(notes.contains("no bootstrap token") && !notes.contains("too-short"), "{notes}");
+}
+
+#[test]
+fn a_token_of_kube_proxys_is_none_of_the_nodes() {
+    let kubelet = "[Service]\nExecStart=/k/kubelet --tls-cert-file=/s.pem --tls-private-key-file=/s.key\n";
+    let proxy = "[Service]\nExecStart=/k/kube-proxy --kubeconfig=/etc/p.kubeconfig\n";
+    let kubeconfig = format!("{KUBECONFIG}users: [{{name: u, user: {{token: abcdef.0123456789abcdef}}}}]\n");
+    let files = [("kubelet", kubelet), ("proxy", proxy), ("p.kubeconfig", kubeconfig.as_str())];
+    let (config, notes) = imported(&files, "").unwrap();
+    assert_eq!(key(&config, "/identity/mode"), "certificate");
+    assert_eq!(key(&config, "/proxy/kubeconfig"), "/etc/p.kubeconfig");
+    assert!(!notes.contains("not repeated here: put"), "{notes}");
+    // The control: under another name it is the node's.
+    let files = [("kubelet", kubelet), ("proxy", proxy), ("b.kubeconfig", kubeconfig.as_str())];
+    assert_eq!(key(&imported(&files, "").unwrap().0, "/identity/token/file"), "/etc/kn-agent/token");
+}

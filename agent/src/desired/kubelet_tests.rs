@@ -1,0 +1,73 @@
+//! The unit around reservations.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::config::{HostFacts, Sources, load};
+use crate::observe::facts;
+use crate::ports::root::Root;
+
+/// The kubelet's unit on a machine whose `/sys/fs/cgroup` has these directories, under this configuration.
+fn unit_on(cgroups: &[&str], kubelet: &str) -> String {
+    let machine = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = machine.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for cgroup in cgroups {
+        put(&format!("sys/fs/cgroup/{cgroup}"), "");
+    }
+    let ca = rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).unwrap().cert.pem();
+    put("ca.pem", &ca);
+    let text = format!(
+        "cluster: {{server: 'https://10.0.0.1:6443', ca: {{file: /ca.pem}}}}\nkubelet: {{config: {kubelet}}}\n"
+    );
+    put("etc/kn-agent/config.yaml", &text);
+    let sources = Sources { root: machine.path().to_owned(), only: None, env: Vec::new() };
+    let config = load(&sources, &HostFacts { hostname: "n1".to_owned() }).unwrap().config;
+    let mut facts = facts::quick(&Root::new(machine.path()), &config);
+    facts.kubelet.path = Some(Path::new("/usr/bin/kubelet").to_owned());
+    let driver = crate::desired::runtime::kubelet_cgroup_driver(&config, &facts);
+    let version = "v1.20.2".parse().unwrap();
+    String::from_utf8(unit(&config, &facts, version, &driver).unwrap().content).unwrap()
+}
+
+const V1: [&str; 3] = ["cpuset/cgroup.procs", "memory/cgroup.procs", "blkio/cgroup.procs"];
+const RESERVED: &str = "{enforceNodeAllocatable: [pods, kube-reserved, system-reserved], \
+                        kubeReservedCgroup: /system.slice/kubelet.service, systemReservedCgroup: /system.slice}";
+
+#[test]
+fn cgroups_of_enforced_reservations_are_made_in_each_hierarchy_of_v1() {
+    let unit = unit_on(&V1, RESERVED);
+    let line = unit.lines().find(|line| line.starts_with("ExecStartPre=")).unwrap();
+    assert_eq!(
+        line,
+        "ExecStartPre=/bin/mkdir -p /sys/fs/cgroup/cpuset/system.slice/kubelet.service \
+         /sys/fs/cgroup/memory/system.slice/kubelet.service /sys/fs/cgroup/cpuset/system.slice \
+         /sys/fs/cgroup/memory/system.slice"
+    );
+}
+
+#[test]
+fn no_cgroup_is_made_that_nobody_asks_for() {
+    for (cgroups, kubelet) in [
+        // Nothing is enforced, or on no cgroup, or with slices of systemd's.
+        (&V1[..], "{}"),
+        (&V1[..], "{kubeReservedCgroup: /system.slice/kubelet.service}"),
+        (&V1[..], "{enforceNodeAllocatable: [pods, kube-reserved]}"),
+        (&V1[..], "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /a, cgroupDriver: systemd}"),
+        (&V1[..], "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /../etc}"),
+        // On v2 a directory `cpuset` is no hierarchy.
+        (
+            &["cgroup.controllers", "cpuset/cgroup.procs"][..],
+            "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /a, cgroupDriver: cgroupfs}",
+        ),
+    ] {
+        let unit = unit_on(cgroups, kubelet);
+        assert!(!unit.contains("ExecStartPre="), "{kubelet}: {unit}");
+    }
+}
