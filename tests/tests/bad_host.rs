@@ -151,6 +151,8 @@ fn what_is_wrong_with_a_machine_is_named_and_nothing_is_changed_on_it() -> Resul
     let fresh = snapshot(&scenario)?;
     ensure!(fresh.lines().count() > 500, "the snapshot sees next to nothing: {fresh}");
     let config = scenario.fresh_config()?;
+    a_label_that_the_api_server_would_refuse(&scenario, &config)?;
+    ensure!(snapshot(&scenario)? == fresh, "changed: {:#?}", changed(&scenario, &fresh)?);
     scenario.node.put(DROP_IN, SEEN_AT_ONCE[0].drop_in, 0o600)?;
     scenario.configure(&config)?;
     SEEN_AT_ONCE.iter().try_for_each(|case| is_named(&scenario, case))?;
@@ -168,6 +170,24 @@ fn what_is_wrong_with_a_machine_is_named_and_nothing_is_changed_on_it() -> Resul
     let written = changed(&scenario, &fresh)?;
     ensure!(written.iter().any(|line| !is_theirs(line)), "the snapshot sees nothing: {written:?}");
     a_kubelet_that_is_put_right_is_noticed_and_a_failure_may_be_ignored(&scenario)
+}
+
+/// The daemon does not begin with such a configuration; whoever asks is told which line it is.
+fn a_label_that_the_api_server_would_refuse(scenario: &Scenario, config: &str) -> Result<()> {
+    const LABEL: &str = "node-role.kubernetes.io/worker";
+    scenario.node.put(DROP_IN, format!("node: {{labels: {{{LABEL}: a}}}}\n"), 0o600)?;
+    scenario.configure(config)?;
+    wait_until("the daemon to end", SEEN, || {
+        let ended = scenario.unit("kn-agent.service", "ExecMainStatus")? == "2";
+        Ok((ended && scenario.unit("kn-agent.service", "ActiveState")? == "failed").then_some(()))
+    })?;
+    for command in ["status", "check", "plan"] {
+        let output = scenario.node.try_exec(&["kn-agent", command])?;
+        let marks = [DROP_IN, &format!("node.labels.{LABEL}"), "NodeRestriction", "kubectl label node"];
+        let named = marks.iter().all(|mark| output.stderr.contains(mark));
+        ensure!(output.status.code() == Some(2) && named, "{command}: {output:?}");
+    }
+    Ok(())
 }
 
 /// Only docker knows its images, so it runs for this one; the kubelet does not.

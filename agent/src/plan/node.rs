@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 use super::{Step, Verdict, View};
 use crate::desired::node::taints;
 use crate::desired::{FileSpec, paths};
+use crate::ports::Failure;
 use crate::ports::cluster::Seen;
 use crate::reason::Reason;
 
@@ -19,7 +20,18 @@ fn node(view: View<'_>) -> Result<Option<&Node>, Verdict> {
         }
         Some(Ok(Seen::Absent)) => Ok(None),
         Some(Ok(Seen::Present(node))) => Ok(Some(node)),
-        Some(Err(failure)) => Err(Verdict::from_failure(failure, None)),
+        Some(Err(failure)) => Err(Verdict::from_failure(&asked(view, failure), None)),
+    }
+}
+
+/// A failure with whom was asked, where that may be the wrong one.
+fn asked(view: View<'_>, failure: &Failure) -> Failure {
+    match failure.reason {
+        Reason::ApiUnreachable | Reason::ApiUntrusted => {
+            let message = format!("{}; asked {}", failure.message, view.config.cluster.server);
+            Failure::new(failure.reason, message)
+        }
+        _ => failure.clone(),
     }
 }
 

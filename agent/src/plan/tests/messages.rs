@@ -292,6 +292,13 @@ fn credentials_that_are_refused_and_who_would_allow_them() {
         identity(refused(Reason::ApiUntrusted, "it: UnknownIssuer")),
         "ApiUntrusted: cannot watch it: UnknownIssuer; asked https://10.0.0.1:6443"
     );
+    assert_eq!(
+        joined(Phase::Registered, |_, observed| {
+            let failure = Failure::new(Reason::ApiUntrusted, "cannot watch Node `n1`: UnknownIssuer");
+            observed.watched.node = Some(Err(failure));
+        }),
+        "ApiUntrusted: cannot watch Node `n1`: UnknownIssuer; asked https://10.0.0.1:6443"
+    );
     // Where only the creation is refused.
     let mut world = World::fresh();
     settle(&mut world);
