@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Component, ControlPlane, Minor, wait_until};
+use lab::kubeadm::TOKEN;
+use lab::{Component, Minor, wait_until};
 use scenario::{DROP_IN, JOIN, NODE, Scenario};
 use serde_json::Value;
 
@@ -19,22 +20,6 @@ const SEEN: Duration = Duration::from_secs(10);
 
 /// No backoff is longer than 30 s.
 const HEALED: Duration = Duration::from_secs(45);
-
-const TOKEN: &str = "abcdef.0123456789abcdef";
-
-const KUBEADM: &str = "apiVersion: kubeadm.k8s.io/v1beta4
-kind: InitConfiguration
-bootstrapTokens:
-- {token: @TOKEN@, groups: ['system:bootstrappers:kubeadm:default-node-token'], usages: [signing, authentication]}
-nodeRegistration: {name: control-plane, criSocket: 'unix:///run/cri-dockerd.sock'}
-localAPIEndpoint: {advertiseAddress: @HOST@, bindPort: @PORT@}
----
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: ClusterConfiguration
-kubernetesVersion: @VERSION@
-controlPlaneEndpoint: @HOST@:@PORT@
-networking: {podSubnet: @POD_CIDR@, serviceSubnet: @SERVICE_CIDR@}
-";
 
 fn run(command: &mut Command) -> Result<String> {
     let output = command.output()?;
@@ -46,23 +31,7 @@ fn run(command: &mut Command) -> Result<String> {
 /// What `kubeadm init` leaves in a cluster for those who join.
 fn kubeadm(scenario: &Scenario) -> Result<()> {
     let plane = &scenario.control_plane;
-    let server = plane.server();
-    let (host, port) = server.trim_start_matches("https://").rsplit_once(':').context("no port")?;
-    let version = plane.kubernetes().version()?;
-    let config = KUBEADM
-        .replace("@TOKEN@", TOKEN)
-        .replace("@HOST@", host)
-        .replace("@PORT@", port)
-        .replace("@VERSION@", version.trim_start_matches("Kubernetes "))
-        .replace("@POD_CIDR@", ControlPlane::POD_CIDR)
-        .replace("@SERVICE_CIDR@", ControlPlane::SERVICE_CIDR);
-    let path = plane.run().directory().join("trust.yaml");
-    std::fs::write(&path, config)?;
-    for phase in ["bootstrap-token", "addon kube-proxy"] {
-        let mut command = Command::new(plane.kubernetes().program("kubeadm")?);
-        command.args(["init", "phase"]).args(phase.split(' ')).arg("--config").arg(&path);
-        run(command.arg("--kubeconfig").arg(plane.admin_kubeconfig()))?;
-    }
+    lab::kubeadm::init(plane, &["bootstrap-token", "addon kube-proxy"])?;
     let kubectl = plane.kubectl()?;
     wait_until("the token's signature", JOIN, || {
         let info = kubectl.get(&["-n", "kube-public", "configmap", "cluster-info"])?;
