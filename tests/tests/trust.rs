@@ -137,7 +137,8 @@ fn a_cluster_of_kubeadms_is_joined_with_server_token_and_pin() -> Result<()> {
     let found = joining.scenario.node.exec(&["cat", "/etc/kubernetes/pki/ca.crt"])?;
     ensure!(found == std::fs::read_to_string(joining.scenario.control_plane.ca())?, "{found}");
     the_clusters_kube_proxy_is_respected(&joining.scenario)?;
-    no_token_is_needed_any_more(&joining, &pin)
+    no_token_is_needed_any_more(&joining, &pin)?;
+    a_token_of_ours_signs_where_it_was_made_to(&joining, &pin)
 }
 
 fn the_clusters_kube_proxy_is_respected(scenario: &Scenario) -> Result<()> {
@@ -162,6 +163,23 @@ fn no_token_is_needed_any_more(joining: &Joining, pin: &str) -> Result<()> {
     joining.scenario.wait_ready(JOIN)?;
     ensure!(joining.requests()? == before, "it asked again");
     Ok(())
+}
+
+/// Bound to the node as any of ours, and found by the same pin.
+fn a_token_of_ours_signs_where_it_was_made_to(joining: &Joining, pin: &str) -> Result<()> {
+    let token = joining.scenario.agent(&["token", "create", "--node", NODE, "--signing"])?;
+    let token = token.trim();
+    let id = token.split_once('.').context("no token")?.0;
+    let kubectl = joining.scenario.control_plane.kubectl()?;
+    wait_until("the token's signature", JOIN, || {
+        let info = kubectl.get(&["-n", "kube-public", "configmap", "cluster-info"])?;
+        Ok(info["data"][format!("jws-kubeconfig-{id}")].is_string().then_some(()))
+    })?;
+    joining.scenario.forget()?;
+    let there = joining.scenario.node.try_exec(&["test", "-e", "/etc/kubernetes/pki/ca.crt"])?;
+    ensure!(!there.status.success(), "the CA need not be found");
+    joining.scenario.configure(&joining.config(pin, token))?;
+    joining.scenario.wait_ready(JOIN).map(drop)
 }
 
 /// Puts the node's certificate in place.
