@@ -58,7 +58,7 @@ reasons! {
     /// The cluster does not show its public information to somebody it does not know.
     ClusterInfoMissing: OPERATOR, "on the control plane: kubeadm init phase bootstrap-token makes it readable (with --anonymous-auth=false it never is); or give cluster.ca.file";
     /// The cluster's public information bears no signature by this token.
-    ClusterInfoUnsigned: OPERATOR, "on the control plane: kubeadm token create --usages signing,authentication; put the new token in place; it is read again by itself";
+    ClusterInfoUnsigned: OPERATOR, "on the control plane: kubeadm token create --usages signing,authentication, or kn-agent token create --node NAME --signing; put the new token in place; it is read again by itself";
     /// The signature on the cluster's public information is not by this token.
     ClusterInfoForged: OPERATOR, "the token's secret is mistyped, or somebody else answers at cluster.server: compare both with the control plane; nothing was sent there";
     /// The cluster's public information was another one when it was read again from a server that had proven itself.

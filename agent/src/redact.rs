@@ -168,8 +168,8 @@ fn without_bearer(line: &str) -> String {
         // Words of a sentence are shorter.
         (end >= 16).then(|| format!("{}{REDACTED}{}", &line[..at], &behind[end..]))
     };
-    let places = SCHEMES.iter().filter_map(|scheme| Some(lower.find(scheme)? + scheme.len()));
-    places.filter_map(credential).next().unwrap_or_else(|| line.to_owned())
+    let mut places = SCHEMES.iter().filter_map(|scheme| Some(lower.find(scheme)? + scheme.len()));
+    places.find_map(credential).unwrap_or_else(|| line.to_owned())
 }
 
 /// `scheme://user:password@host` without user and password.

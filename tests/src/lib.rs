@@ -51,6 +51,7 @@ pub mod cli;
 pub mod crash;
 pub mod demo;
 pub mod floor;
+pub mod kubeadm;
 pub mod rotation;
 pub mod up;
 

@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Component, ControlPlane, Minor, wait_until};
+use lab::kubeadm::TOKEN;
+use lab::{Component, Minor, wait_until};
 use scenario::{DROP_IN, JOIN, NODE, Scenario};
 use serde_json::Value;
 
@@ -19,22 +20,6 @@ const SEEN: Duration = Duration::from_secs(10);
 
 /// No backoff is longer than 30 s.
 const HEALED: Duration = Duration::from_secs(45);
-
-const TOKEN: &str = "abcdef.0123456789abcdef";
-
-const KUBEADM: &str = "apiVersion: kubeadm.k8s.io/v1beta4
-kind: InitConfiguration
-bootstrapTokens:
-- {token: @TOKEN@, groups: ['system:bootstrappers:kubeadm:default-node-token'], usages: [signing, authentication]}
-nodeRegistration: {name: control-plane, criSocket: 'unix:///run/cri-dockerd.sock'}
-localAPIEndpoint: {advertiseAddress: @HOST@, bindPort: @PORT@}
----
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: ClusterConfiguration
-kubernetesVersion: @VERSION@
-controlPlaneEndpoint: @HOST@:@PORT@
-networking: {podSubnet: @POD_CIDR@, serviceSubnet: @SERVICE_CIDR@}
-";
 
 fn run(command: &mut Command) -> Result<String> {
     let output = command.output()?;
@@ -46,23 +31,7 @@ fn run(command: &mut Command) -> Result<String> {
 /// What `kubeadm init` leaves in a cluster for those who join.
 fn kubeadm(scenario: &Scenario) -> Result<()> {
     let plane = &scenario.control_plane;
-    let server = plane.server();
-    let (host, port) = server.trim_start_matches("https://").rsplit_once(':').context("no port")?;
-    let version = plane.kubernetes().version()?;
-    let config = KUBEADM
-        .replace("@TOKEN@", TOKEN)
-        .replace("@HOST@", host)
-        .replace("@PORT@", port)
-        .replace("@VERSION@", version.trim_start_matches("Kubernetes "))
-        .replace("@POD_CIDR@", ControlPlane::POD_CIDR)
-        .replace("@SERVICE_CIDR@", ControlPlane::SERVICE_CIDR);
-    let path = plane.run().directory().join("trust.yaml");
-    std::fs::write(&path, config)?;
-    for phase in ["bootstrap-token", "addon kube-proxy"] {
-        let mut command = Command::new(plane.kubernetes().program("kubeadm")?);
-        command.args(["init", "phase"]).args(phase.split(' ')).arg("--config").arg(&path);
-        run(command.arg("--kubeconfig").arg(plane.admin_kubeconfig()))?;
-    }
+    lab::kubeadm::init(plane, &["bootstrap-token", "addon kube-proxy"])?;
     let kubectl = plane.kubectl()?;
     wait_until("the token's signature", JOIN, || {
         let info = kubectl.get(&["-n", "kube-public", "configmap", "cluster-info"])?;
@@ -168,7 +137,8 @@ fn a_cluster_of_kubeadms_is_joined_with_server_token_and_pin() -> Result<()> {
     let found = joining.scenario.node.exec(&["cat", "/etc/kubernetes/pki/ca.crt"])?;
     ensure!(found == std::fs::read_to_string(joining.scenario.control_plane.ca())?, "{found}");
     the_clusters_kube_proxy_is_respected(&joining.scenario)?;
-    no_token_is_needed_any_more(&joining, &pin)
+    no_token_is_needed_any_more(&joining, &pin)?;
+    a_token_of_ours_signs_where_it_was_made_to(&joining, &pin)
 }
 
 fn the_clusters_kube_proxy_is_respected(scenario: &Scenario) -> Result<()> {
@@ -193,6 +163,23 @@ fn no_token_is_needed_any_more(joining: &Joining, pin: &str) -> Result<()> {
     joining.scenario.wait_ready(JOIN)?;
     ensure!(joining.requests()? == before, "it asked again");
     Ok(())
+}
+
+/// Bound to the node as any of ours, and found by the same pin.
+fn a_token_of_ours_signs_where_it_was_made_to(joining: &Joining, pin: &str) -> Result<()> {
+    let token = joining.scenario.agent(&["token", "create", "--node", NODE, "--signing"])?;
+    let token = token.trim();
+    let id = token.split_once('.').context("no token")?.0;
+    let kubectl = joining.scenario.control_plane.kubectl()?;
+    wait_until("the token's signature", JOIN, || {
+        let info = kubectl.get(&["-n", "kube-public", "configmap", "cluster-info"])?;
+        Ok(info["data"][format!("jws-kubeconfig-{id}")].is_string().then_some(()))
+    })?;
+    joining.scenario.forget()?;
+    let there = joining.scenario.node.try_exec(&["test", "-e", "/etc/kubernetes/pki/ca.crt"])?;
+    ensure!(!there.status.success(), "the CA need not be found");
+    joining.scenario.configure(&joining.config(pin, token))?;
+    joining.scenario.wait_ready(JOIN).map(drop)
 }
 
 /// Puts the node's certificate in place.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::output::{self, OutputArgs};
 use crate::cluster::client::Cluster;
 use crate::cluster::print::{self, Join};
-use crate::cluster::token::{self, Approval, Created, For, Listed, State, TokenId, Tokens, Use};
+use crate::cluster::token::{self, Approval, Created, For, Listed, State, TokenId, Tokens, Usage, Use};
 use crate::names::{ApiServerUrl, NodeName};
 use crate::status::text::{duration, seconds};
 
@@ -59,6 +59,13 @@ struct CreateArgs {
     /// waits for a person: kubectl certificate approve NAME.
     #[arg(long, requires = "any_node", conflicts_with = "node")]
     auto_approve: bool,
+    /// Have it sign the cluster's public information too, for machines that find the CA by `cluster.ca.pins`
+    ///
+    /// Needs a cluster of kubeadm's, or the ConfigMap kube-public/cluster-info as kubeadm makes it, and the controllers
+    /// bootstrapsigner and tokencleaner. Whoever reads that ConfigMap, which everybody may, can try secrets against the
+    /// signature at leisure: with 16 random characters that is hopeless.
+    #[arg(long)]
+    signing: bool,
     /// How long the token lives: 30m, 1h, 2d; at most 7d
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = token::parse_ttl)]
     ttl: Duration,
@@ -107,8 +114,9 @@ struct ListArgs {
   kn-agent token delete abc123")]
 struct DeleteArgs {
     /// Its id, as `token list` shows; or the whole token
+    // Text as yet: what clap cannot parse it repeats, and this may be a whole token.
     #[arg(value_name = "ID|TOKEN")]
-    id: TokenId,
+    id: String,
     /// The kubeconfig to use [default: $KUBECONFIG, ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -139,9 +147,9 @@ pub async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, anyhow::E
             output::print(args.output.output, &document, |document| table(document.tokens, now), out)?;
         }
         Command::Delete(args) => {
+            let id: TokenId = args.id.parse().map_err(JoinError::Id)?;
             let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
-            let id = &args.id;
-            let text = if token::delete(&cluster, id).await? {
+            let text = if token::delete(&cluster, &id).await? {
                 format!("token {id} deleted: Secret kube-system/bootstrap-token-{id}\n")
             } else {
                 format!("no token {id}: nothing to delete\n")
@@ -163,7 +171,14 @@ async fn create(args: &CreateArgs, out: &mut dyn Write) -> Result<(), anyhow::Er
         Some(node) => For::Node(node.clone()),
         None => For::AnyNode { auto_approve: args.auto_approve },
     };
-    let created = token::create(&cluster, args.ttl, &who).await?;
+    let usage = if args.signing { Usage::AndSigning } else { Usage::Authentication };
+    let created = token::create(&cluster, args.ttl, &who, usage).await?;
+    if args.signing {
+        tracing::warn!(
+            "its signature is in the ConfigMap kube-public/cluster-info, for everybody to read, until it ends; a machine \
+             that has the CA (--print config) needs none"
+        );
+    }
     tell(&created);
     let text = match &join {
         None => format!("{}\n", created.token.expose()).into(),
@@ -179,9 +194,11 @@ async fn create(args: &CreateArgs, out: &mut dyn Write) -> Result<(), anyhow::Er
     out.write_all(text.expose_secret().as_bytes()).context("cannot write the answer")
 }
 
-/// Why the kubeconfig does not tell a machine enough.
+/// What the operator gave is no use: a kubeconfig that does not tell a machine enough, or what is no token.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JoinError {
+    #[error(transparent)]
+    Id(crate::names::Invalid),
     #[error("the kubeconfig's server is not for a machine: {0}; give one: --server https://HOST:PORT")]
     Server(#[from] crate::names::Invalid),
     #[error(
@@ -299,7 +316,12 @@ mod tests {
         assert_eq!(args.node.unwrap().as_str(), "worker-1");
         assert!(create(&["--any-node"]).unwrap().any_node);
         assert!(create(&["--any-node", "--auto-approve"]).unwrap().auto_approve);
+        assert!(!args_signing(&["--any-node"]) && args_signing(&["--any-node", "--signing"]));
         assert_eq!(Print::value_variants().len(), 4);
+    }
+
+    fn args_signing(words: &[&str]) -> bool {
+        create(words).unwrap().signing
     }
 
     #[test]
@@ -326,9 +348,15 @@ mod tests {
             let error = create(&[&["--any-node"][..], &words].concat()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{words:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_token_is_not_repeated() {
         for id in ["abc", "abc123.canary"] {
-            let error = Program::try_parse_from(["token", "delete", id]).unwrap_err();
-            assert!(error.exit_code() == 2 && error.to_string().contains("token list"), "{error}");
+            let args = Program::try_parse_from(["token", "delete", id]).unwrap().args;
+            let error = super::super::Error::from(run(&args, &mut Vec::new()).await.unwrap_err());
+            let text = format!("{error:?}");
+            assert!(error.code == 2 && text.contains("token list") && !text.contains("canary"), "{text}");
         }
     }
 

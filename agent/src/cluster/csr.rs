@@ -10,7 +10,6 @@ use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry as oid;
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::X509Name;
 
 use crate::cluster::pkcs10;
 use crate::ports::keys::sha256;
@@ -187,9 +186,7 @@ fn strong_key(csr: &X509CertificationRequest<'_>) -> Result<(), Malformed> {
 
 fn read_subject(csr: &X509CertificationRequest<'_>, request: &mut Request) -> Result<(), Malformed> {
     let subject = &csr.certification_request_info.subject;
-    if !read_whole(subject) {
-        return Err(malformed("its subject holds something unreadable"));
-    }
+    // The parser stops silently at what it cannot read; `pkcs10` lets through nothing of that kind.
     for attribute in subject.iter_attributes() {
         if !matches!(attribute.attr_value().tag(), Tag::Utf8String | Tag::PrintableString) {
             return Err(malformed("a name in its subject is neither a UTF8String nor a PrintableString"));
@@ -208,29 +205,6 @@ fn read_subject(csr: &X509CertificationRequest<'_>, request: &mut Request) -> Re
         }
     }
     Ok(())
-}
-
-/// Whether what the parser returned of the subject is all there is: it stops silently at what it cannot read, and the
-/// signer might read on.
-fn read_whole(subject: &X509Name<'_>) -> bool {
-    let read: usize = subject
-        .iter_rdn()
-        .map(|rdn| {
-            let values = rdn
-                .iter()
-                .map(|a| encoded(encoded(a.attr_type().as_bytes().len()) + encoded(a.as_slice().len())));
-            encoded(values.sum())
-        })
-        .sum();
-    Header::from_der(subject.as_raw())
-        .is_ok_and(|(_, header)| header.length().definite().is_ok_and(|l| l == read))
-}
-
-/// The size in DER of a value with `content` bytes.
-fn encoded(content: usize) -> usize {
-    let length =
-        if content < 0x80 { 1 } else { 1 + (usize::BITS - content.leading_zeros()).div_ceil(8) as usize };
-    1 + length + content
 }
 
 fn read_attributes(csr: &X509CertificationRequest<'_>, request: &mut Request) -> Result<(), Malformed> {

@@ -4,6 +4,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, SanType,
 };
+use x509_parser::x509::{RelativeDistinguishedName, X509Name};
 
 use super::*;
 
@@ -125,21 +126,69 @@ fn signature_of_another_key_is_refused() {
     assert!(parse(&as_pem(&other)).unwrap_err().0.contains("signature"));
 }
 
+/// Whether what the parser returned of the subject is all there is.
+fn read_whole(subject: &X509Name<'_>) -> bool {
+    let size = |set: &RelativeDistinguishedName<'_>| {
+        let values = set
+            .iter()
+            .map(|a| encoded(encoded(a.attr_type().as_bytes().len()) + encoded(a.as_slice().len())));
+        encoded(values.sum())
+    };
+    let read: usize = subject.iter_rdn().map(size).sum();
+    Header::from_der(subject.as_raw())
+        .is_ok_and(|(_, header)| header.length().definite().is_ok_and(|length| length == read))
+}
+
+/// The size in DER of a value with `content` bytes, fewer than 256.
+fn encoded(content: usize) -> usize {
+    1 + if content < 0x80 { 1 } else { 2 } + content
+}
+
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).unwrap();
+    let head = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
+    [head.as_slice(), content].concat()
+}
+
 #[test]
 fn subject_that_the_parser_leaves_unread_is_refused() {
     // CN=abc, then an RDN that holds no attribute: x509-parser stops there without a word.
     let readable = [0x31, 0x0c, 0x30, 0x0a, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x03, b'a', b'b', b'c'];
-    let unreadable = [0x31, 0x02, 0x05, 0x00];
-    let name = |parts: &[&[u8]]| {
-        let content = parts.concat();
-        [&[0x30, u8::try_from(content.len()).unwrap()], content.as_slice()].concat()
-    };
-    let good = name(&[&readable]);
-    let bad = name(&[&readable, &unreadable]);
-    assert!(read_whole(&X509Name::from_der(&good).unwrap().1));
+    let good = der(0x30, &readable);
+    let bad = der(0x30, &[&readable[..], &[0x31, 0x02, 0x05, 0x00]].concat());
+    assert!(pkcs10::check_subject(&good).is_ok() && read_whole(&X509Name::from_der(&good).unwrap().1));
     let (_, subject) = X509Name::from_der(&bad).unwrap();
-    assert_eq!(subject.iter_rdn().count(), 1);
-    assert!(!read_whole(&subject));
+    assert!(subject.iter_rdn().count() == 1 && !read_whole(&subject));
+    assert_eq!(pkcs10::check_subject(&bad), Err(pkcs10::Unusual("subject")));
+}
+
+/// An attribute of a subject: now and then with a tag, a type or a value of any kind.
+fn any_attribute() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let bytes = proptest::collection::vec(any::<u8>(), 0..5);
+    let tag = prop_oneof![4 => 1_u8..0x1f, 1 => any::<u8>()];
+    let outer = prop_oneof![9 => Just(0x30), 1 => any::<u8>()];
+    (outer, bytes.clone(), tag, bytes)
+        .prop_map(|(outer, kind, tag, value)| der(outer, &[der(0x06, &kind), der(tag, &value)].concat()))
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(2000))]
+
+    #[test]
+    fn subjects_that_pass_are_read_whole(
+        sets in proptest::collection::vec(proptest::collection::vec(any_attribute(), 0..3), 0..3),
+        place in proptest::num::usize::ANY, byte in proptest::option::weighted(0.3, proptest::num::u8::ANY),
+    ) {
+        let sets: Vec<u8> = sets.iter().flat_map(|set| der(0x31, &set.concat())).collect();
+        let mut subject = der(0x30, &sets);
+        let place = place % subject.len();
+        subject[place] = byte.unwrap_or(subject[place]);
+        if pkcs10::check_subject(&subject).is_ok() {
+            let read = X509Name::from_der(&subject);
+            proptest::prop_assert!(read.is_ok_and(|(_, name)| read_whole(&name)), "{:02x?}", subject);
+        }
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct Inventory {
     by_name: BTreeMap<String, BTreeSet<String>>,
     /// What the API server is reached by.
     pub api_server: ApiServer,
+    /// Its minor version, where that is known.
+    pub minor: Option<u32>,
 }
 
 /// What matters of a Node.

@@ -16,7 +16,7 @@ pub mod token;
 use crate::names::NodeName;
 use crate::ports::keys::sha256;
 
-pub use crate::desired::certificates::BOOTSTRAPPER_BINDING;
+pub use crate::desired::certificates::{APPROVER_SAYS, BOOTSTRAPPER_BINDING};
 
 /// Who we are to server-side apply.
 pub const FIELD_MANAGER: &str = "kn-agent";

@@ -35,10 +35,7 @@ pub(super) fn check(der: &[u8]) -> Result<(), Unusual> {
     if info.take(INTEGER, "version")? != [0] {
         return Err(Unusual("version"));
     }
-    let mut subject = info.within(SEQUENCE, "subject")?;
-    while !subject.0.is_empty() {
-        check_set(subject.within(SET, "subject")?)?;
-    }
+    read_subject(&mut info)?;
     check_key(info.within(SEQUENCE, "public key")?)?;
     let mut attributes = info.within(ATTRIBUTES, "attributes")?;
     while !attributes.0.is_empty() {
@@ -52,6 +49,22 @@ pub(super) fn check(der: &[u8]) -> Result<(), Unusual> {
     request.bits("signature")?;
     request.end("request")?;
     file.end("request")
+}
+
+/// Checks the form of a subject alone.
+#[cfg(test)]
+pub(super) fn check_subject(der: &[u8]) -> Result<(), Unusual> {
+    let mut alone = Reader(der);
+    read_subject(&mut alone)?;
+    alone.end("subject")
+}
+
+fn read_subject(info: &mut Reader<'_>) -> Result<(), Unusual> {
+    let mut subject = info.within(SEQUENCE, "subject")?;
+    while !subject.0.is_empty() {
+        check_set(subject.within(SET, "subject")?)?;
+    }
+    Ok(())
 }
 
 /// A set of the subject: one attribute or more, each of a type and one primitive value of a universal type.

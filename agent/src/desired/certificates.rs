@@ -11,6 +11,9 @@ use crate::config::Config;
 use crate::names::Subject;
 use crate::ports::keys::{request_key_hash, sha256};
 
+/// What every message of an approver of ours begins with: of all that is said about a request, these words are its.
+pub const APPROVER_SAYS: &str = "kn-agent approver: ";
+
 /// A certificate that must exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateSpec {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Verdict, View, later, network};
+use super::{Verdict, View, later, network, supplied};
 use crate::config::NetworkPlugin;
 use crate::desired::{DaemonJson, Program, paths, runtime, versions};
 use crate::observe::facts::SEARCHED;
@@ -39,10 +39,13 @@ pub const NAMES: &[&str] = &[
     "sandbox-image",
     "cni-plugins",
     "cni-conf",
+    "certificate",
+    "kubeconfig",
 ];
 
-/// Only a running docker tells its images, and it runs after these checks: the phase of the runtime waits for the image.
-const NOT_HELD_BACK: &str = "sandbox-image";
+/// What later phases wait for, each with what stands on it alone. Only a running docker tells its images, and it runs
+/// after these checks; of files that an operator supplies nothing else depends than what uses them.
+const NOT_HELD_BACK: [&str; 3] = ["sandbox-image", "certificate", "kubeconfig"];
 
 /// Whether the operator wants this check's failure only reported.
 pub(super) fn is_ignored(view: View<'_>, name: &str) -> bool {
@@ -88,6 +91,12 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     if config.network.plugin == NetworkPlugin::Bridge {
         outcomes.extend([("cni-plugins", cni_plugins(view)), ("cni-conf", cni_conf(view))]);
     }
+    if let Some(pair) = &view.observed.supplied {
+        outcomes.push(("certificate", judged(supplied::client(view, pair))));
+    }
+    if let Some(kubeconfig) = view.observed.proxy_kubeconfig.as_ref().filter(|_| config.proxy.enabled) {
+        outcomes.push(("kubeconfig", judged(supplied::proxy(view, kubeconfig))));
+    }
     if let Some(unknown) = config.preflight.ignore.iter().find(|name| !NAMES.contains(&name.as_str())) {
         let found =
             format!("preflight.ignore: there is no check `{unknown}`; there are {}", NAMES.join(", "));
@@ -109,7 +118,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     let checks = checks(view);
     let mut failed = checks
         .iter()
-        .filter(|check| check.problem.is_some() && !check.ignored && check.name != NOT_HELD_BACK);
+        .filter(|check| check.problem.is_some() && !check.ignored && !NOT_HELD_BACK.contains(&check.name));
     match failed.next() {
         Some(check) if !view.is_joined() => Verdict::Waiting {
             reason: check.problem.map_or(Reason::PreflightFailed, |p| p.0),
@@ -130,6 +139,17 @@ pub(super) fn programs(view: View<'_>) -> Verdict {
     match view.observed.facts.kubelet.version {
         Some(version) => Verdict::Satisfied(format!("kubelet {version}")),
         None => super::version_unknown(view),
+    }
+}
+
+/// A phase's verdict on what an operator supplied, which is there for us or not.
+fn judged(verdict: Verdict) -> Result<String, (Reason, String)> {
+    match verdict {
+        Verdict::Satisfied(found) => Ok(found),
+        Verdict::Waiting { reason, message, .. } | Verdict::Blocked { reason, message } => {
+            Err((reason, message))
+        }
+        Verdict::Act(_) | Verdict::Held => Err((Reason::Unobservable, "it was not looked at".to_owned())),
     }
 }
 

@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("get", "endpoints"),
     ("list", "endpoints"),
     ("watch", "endpoints"),
+    ("get", "/version"),
 ];
 
 pub(super) fn run(stage: &Stage<'_>) -> Result<Vec<Line>> {

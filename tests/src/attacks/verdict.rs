@@ -14,8 +14,6 @@ pub(super) enum Outcome {
     Issued,
     /// Approved; whether it is signed does not matter.
     Approved,
-    /// Approved, and the signer of this version refuses to sign.
-    Unsigned,
     /// Denied with this code.
     Denied(&'static str),
     /// Left pending with this code.
@@ -29,7 +27,7 @@ pub(super) enum Outcome {
 impl Outcome {
     /// Whether the request may be approved.
     pub(super) fn allows_approval(self) -> bool {
-        matches!(self, Self::Issued | Self::Approved | Self::Unsigned)
+        matches!(self, Self::Issued | Self::Approved)
     }
 
     /// Whether a look at the request now would show this.
@@ -37,9 +35,7 @@ impl Outcome {
         let one_of = |codes: &str, found: &str| codes.split('|').any(|code| code == found);
         match (self, observed) {
             (Self::Issued, Observed::Approved { issued, .. }) => *issued,
-            (Self::Approved, Observed::Approved { .. })
-            | (Self::Unsigned, Observed::Unsigned)
-            | (Self::Untouched, Observed::Untouched) => true,
+            (Self::Approved, Observed::Approved { .. }) | (Self::Untouched, Observed::Untouched) => true,
             (Self::Denied(codes), Observed::Denied(found)) | (Self::Held(codes), Observed::Held(found)) => {
                 one_of(codes, found)
             }
@@ -54,7 +50,6 @@ impl fmt::Display for Outcome {
         match self {
             Self::Issued => f.write_str("approved, issued"),
             Self::Approved => f.write_str("approved"),
-            Self::Unsigned => f.write_str("approved, not signed"),
             Self::Denied(code) => write!(f, "denied {code}"),
             Self::Held(code) => write!(f, "held {code}"),
             Self::Untouched => f.write_str("untouched"),

@@ -3,35 +3,13 @@
 //! It is spared what it does not do itself: kube-proxy (a DaemonSet there) is not waited for, the network's configuration
 //! lies there before, and the CA is not verified.
 
-use std::{fs, process::Command};
-
 use anyhow::{Context as _, Result};
 
 use super::arms::Bench;
-use crate::{ControlPlane, PAUSE_IMAGE, floor, process::run, quirks};
-
-const TOKEN: &str = "abcdef.0123456789abcdef";
-
-const CONFIG: &str = "apiVersion: kubeadm.k8s.io/v1beta4
-kind: InitConfiguration
-bootstrapTokens:
-- {token: @TOKEN@, groups: ['system:bootstrappers:kubeadm:default-node-token'], usages: [signing, authentication]}
-nodeRegistration: {name: control-plane, criSocket: 'unix:///run/cri-dockerd.sock'}
-localAPIEndpoint: {advertiseAddress: @HOST@, bindPort: @PORT@}
----
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: ClusterConfiguration
-kubernetesVersion: @VERSION@
-controlPlaneEndpoint: @HOST@:@PORT@
-networking: {podSubnet: @POD_CIDR@, serviceSubnet: @SERVICE_CIDR@}
----
-apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-cgroupDriver: cgroupfs
-failSwapOn: false
-resolvConf: ''
-@QUIRKS@
-";
+use crate::{
+    PAUSE_IMAGE, floor,
+    kubeadm::{self, TOKEN},
+};
 
 /// As kubeadm's own package has it.
 const KUBELET_UNIT: &str = "[Unit]
@@ -62,24 +40,7 @@ impl Kubeadm {
         let plane = bench.control_plane;
         let server = plane.server();
         let address = server.trim_start_matches("https://");
-        let (host, port) = address.rsplit_once(':').context("a server without a port")?;
-        let version = plane.kubernetes().version()?;
-        let config = CONFIG
-            .replace("@TOKEN@", TOKEN)
-            .replace("@HOST@", host)
-            .replace("@PORT@", port)
-            .replace("@VERSION@", version.trim_start_matches("Kubernetes "))
-            .replace("@POD_CIDR@", ControlPlane::POD_CIDR)
-            .replace("@SERVICE_CIDR@", ControlPlane::SERVICE_CIDR)
-            .replace("@QUIRKS@", &quirks::kubelet_config(plane.minor()).join("\n"));
-        let path = plane.run().directory().join("kubeadm.yaml");
-        fs::write(&path, config)?;
-        for phase in ["upload-config kubeadm", "upload-config kubelet", "bootstrap-token"] {
-            let mut command = Command::new(plane.kubernetes().program("kubeadm")?);
-            command.args(["init", "phase"]).args(phase.split(' '));
-            command.arg("--config").arg(&path).arg("--kubeconfig").arg(plane.admin_kubeconfig());
-            run(&mut command)?;
-        }
+        kubeadm::init(plane, &["upload-config kubeadm", "upload-config kubelet", "bootstrap-token"])?;
         let join = format!(
             "systemctl start docker.service cri-docker.service && exec kubeadm join {address} --token {TOKEN} \
              --discovery-token-unsafe-skip-ca-verification --cri-socket unix:///run/cri-dockerd.sock \

@@ -5,8 +5,8 @@ use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateS
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decision::printable;
-use crate::cluster::HELD_CONDITION;
 use crate::cluster::policy::Refusal;
+use crate::cluster::{APPROVER_SAYS, HELD_CONDITION};
 
 /// The longest message that is written: what others wrote into a request comes back in it.
 const MAX_MESSAGE: usize = 900;
@@ -66,7 +66,7 @@ impl Word {
 }
 
 fn told(message: &str) -> String {
-    let mut text = format!("kn-agent approver: {}", printable(message));
+    let mut text = format!("{APPROVER_SAYS}{}", printable(message));
     if text.len() > MAX_MESSAGE {
         let end = (0..=MAX_MESSAGE).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);

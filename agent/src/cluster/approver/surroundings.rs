@@ -1,5 +1,5 @@
-//! What is around the requests, kept current by watches: Nodes, and the API server's own addresses. Requests that wait for
-//! a Node are judged again when it changes.
+//! What is around the requests, kept current by watches: Nodes, and the API server's own addresses; and its version, which
+//! is asked for whenever a watch of Nodes begins anew. Requests that wait for a Node are judged again when it changes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -13,7 +13,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, watch_object, watcher};
 use kube::{Api, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::WatchBackoff;
 use crate::cluster::client::{CallError, Cluster, innermost};
@@ -24,12 +24,15 @@ use crate::cluster::policy::{Hold, Verdict};
 const API_NAMESPACE: &str = "default";
 const API_NAME: &str = "kubernetes";
 
-/// Which of the three things there are to know is known.
+/// Which of the four things there are to know is known.
+#[expect(clippy::struct_excessive_bools, reason = "each is learnt by itself, in any order")]
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     nodes: bool,
     service: bool,
     endpoints: bool,
+    /// Asked for, whatever the answer was.
+    version: bool,
 }
 
 /// The inventory, and who waits for what in it.
@@ -42,6 +45,8 @@ pub(super) struct Surroundings {
     held: Mutex<HashMap<String, Vec<String>>>,
     again: mpsc::UnboundedSender<ObjectRef<CertificateSigningRequest>>,
     known: watch::Sender<Known>,
+    /// The Nodes were listed anew: perhaps by another API server.
+    relisted: Notify,
     api: Mutex<(Option<Service>, Option<Endpoints>)>,
 }
 
@@ -57,6 +62,7 @@ impl Surroundings {
             held: Mutex::default(),
             again,
             known: watch::Sender::new(Known::default()),
+            relisted: Notify::new(),
             api: Mutex::default(),
         };
         (surroundings, receiver)
@@ -81,6 +87,7 @@ impl Surroundings {
         let services: Api<Service> = Api::namespaced(client.clone(), API_NAMESPACE);
         let endpoints: Api<Endpoints> = Api::namespaced(client, API_NAMESPACE);
         let all = ListParams::default();
+        self.look_for_version().await;
         let (nodes, service, behind) = futures::try_join!(
             self.cluster.call("list", "Nodes", nodes.list(&all)),
             self.cluster.call("get", "Service default/kubernetes", services.get_opt(API_NAME)),
@@ -100,6 +107,7 @@ impl Surroundings {
         let service = watch_object(services, API_NAME).backoff(WatchBackoff::default());
         let behind = watch_object(endpoints, API_NAME).backoff(WatchBackoff::default());
         futures::join!(
+            self.follow_version(),
             self.follow_nodes(nodes.backoff(WatchBackoff::default())),
             each(service, "Service default/kubernetes", |found| {
                 self.set_api(|api| api.0 = found);
@@ -116,7 +124,29 @@ impl Surroundings {
     pub(super) async fn complete(&self) {
         let mut known = self.known.subscribe();
         // The sender lives as long as we do.
-        let _ = known.wait_for(|known| known.nodes && known.service && known.endpoints).await;
+        let _ =
+            known.wait_for(|known| known.nodes && known.service && known.endpoints && known.version).await;
+    }
+
+    async fn follow_version(&self) {
+        loop {
+            self.relisted.notified().await;
+            self.look_for_version().await;
+            self.known.send_modify(|known| known.version = true);
+        }
+    }
+
+    /// Every user may ask; where an administrator took that away, nothing is made of a version.
+    async fn look_for_version(&self) {
+        let client = self.cluster.client();
+        match self.cluster.call("get", "/version", client.apiserver_version()).await {
+            Ok(version) => {
+                let digits: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
+                let mut inventory = self.inventory.write().unwrap_or_else(PoisonError::into_inner);
+                inventory.minor = digits.parse().ok().filter(|_| version.major == "1");
+            }
+            Err(error) => tracing::warn!(%error, "the API server's version is not known"),
+        }
     }
 
     async fn follow_nodes(&self, events: impl Stream<Item = watcher::Result<watcher::Event<Node>>>) {
@@ -129,6 +159,7 @@ impl Surroundings {
             watcher::Event::InitDone => {
                 self.replace_nodes(std::mem::take(&mut listed));
                 self.known.send_modify(|known| known.nodes = true);
+                self.relisted.notify_one();
             }
             watcher::Event::Apply(node) => {
                 let name = node.name_any();

@@ -147,8 +147,18 @@ pub fn judge(csr: &CsrFacts, inventory: &Inventory, policy: &Policy, now: Timest
         API_CLIENT => proxy::judge(csr, inventory, policy),
         other => not_ours(Code::SignerNotOurs, format!("its signer is `{other}`")),
     };
+    let judged = judged.and_then(|approval| match csr.signer.as_str() {
+        KUBELET_CLIENT | KUBELET_SERVING => {
+            signable(csr, inventory).map(|()| approval).map_err(Verdict::Deny)
+        }
+        _ => Ok(approval),
+    });
     judged.map_or_else(|refused| refused, Verdict::Approve)
 }
+
+/// The first minor version whose signers take a kubelet's usages with and without `key encipherment`: those of 1.24 know
+/// one set, those of 1.25 both (`pkg/apis/certificates/helpers.go`).
+const EITHER_WAY: u32 = 25;
 
 /// An approval, or any verdict but that.
 type Judged = Result<Approval, Verdict>;
@@ -255,6 +265,16 @@ fn exact_usages(csr: &CsrFacts, purpose: &str) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// An old signer fails for good what it does not like, approved or not.
+fn signable(csr: &CsrFacts, inventory: &Inventory) -> Result<(), Refusal> {
+    let Some(minor) = inventory.minor.filter(|minor| *minor < EITHER_WAY) else { return Ok(()) };
+    if csr.usages.iter().any(|usage| usage == "key encipherment") {
+        return Ok(());
+    }
+    let expected = format!("key encipherment too, which the signers of Kubernetes 1.{minor} demand");
+    Err(wrong_usages(csr, &format!("{expected} (those from 1.{EITHER_WAY} on do not)")))
 }
 
 fn wrong_usages(csr: &CsrFacts, expected: &str) -> Refusal {

@@ -10,10 +10,7 @@ use serde::Serialize;
 
 use super::{Approver, DeploymentState, Runs};
 use crate::cluster::policy::{KUBELET_CLIENT, KUBELET_SERVING};
-use crate::cluster::{HELD_CONDITION, NODES_GROUP, TOKEN_GROUP};
-
-/// What every message of an approver of ours begins with.
-const OURS: &str = "kn-agent approver: ";
+use crate::cluster::{APPROVER_SAYS, HELD_CONDITION, NODES_GROUP, TOKEN_GROUP};
 
 /// An approver that runs has said something by then.
 const SILENCE: SignedDuration = SignedDuration::from_secs(30);
@@ -83,7 +80,7 @@ fn count(counted: &mut Vec<Held>, condition: &CertificateSigningRequestCondition
         return;
     }
     let message = condition.message.as_deref().unwrap_or_default();
-    let message = message.strip_prefix(OURS).unwrap_or(message).to_owned();
+    let message = message.strip_prefix(APPROVER_SAYS).unwrap_or(message).to_owned();
     counted.push(Held { reason: reason.to_owned(), count: 1, message });
 }
 
@@ -122,7 +119,7 @@ fn is_for_us(csr: &CertificateSigningRequest) -> bool {
 fn decisions(csr: &CertificateSigningRequest) -> impl Iterator<Item = Decision> {
     let request = csr.name_any();
     conditions(csr).iter().filter_map(move |condition| {
-        condition.message.as_deref().filter(|message| message.starts_with(OURS))?;
+        condition.message.as_deref().filter(|message| message.starts_with(APPROVER_SAYS))?;
         Some(Decision {
             request: request.clone(),
             verdict: condition.type_.clone(),
@@ -173,7 +170,7 @@ mod tests {
     }
 
     fn condition(kind: &str, reason: &str, at: &str) -> Value {
-        let message = format!("{OURS}because");
+        let message = format!("{APPROVER_SAYS}because");
         json!([{"type": kind, "status": "True", "reason": reason, "message": message, "lastUpdateTime": at}])
     }
 

@@ -65,6 +65,16 @@ pub enum Approval {
     Person,
 }
 
+/// What a token is good for beside asking for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// Nothing.
+    Authentication,
+    /// The controller-manager signs the cluster's public information with it, by which a machine that knows no more than
+    /// the hash of a public key finds the CA.
+    AndSigning,
+}
+
 /// A token that the cluster knows now.
 #[derive(Debug, Clone)]
 pub struct Created {
@@ -104,7 +114,12 @@ pub enum TokenError {
 ///
 /// # Errors
 /// Where the cluster refuses, or is not set up for what `who` demands.
-pub async fn create(cluster: &Cluster, ttl: Duration, who: &For) -> Result<Created, TokenError> {
+pub async fn create(
+    cluster: &Cluster,
+    ttl: Duration,
+    who: &For,
+    usage: Usage,
+) -> Result<Created, TokenError> {
     let (auto, usable) =
         futures::try_join!(binding(cluster, AUTO_APPROVE_BINDING), binding(cluster, BOOTSTRAPPER_BINDING))?;
     let available = auto.is_some_and(|found| binds(&found, NODECLIENT_ROLE, AUTO_APPROVE_GROUP));
@@ -119,7 +134,7 @@ pub async fn create(cluster: &Cluster, ttl: Duration, who: &For) -> Result<Creat
     let token = loop {
         let token = draw()?;
         draws += 1;
-        match post(cluster, &secret(&token, expires, who)?).await {
+        match post(cluster, &secret(&token, expires, who, usage)?).await {
             Ok(()) => break token,
             Err(TokenError::Call(error)) if error.is_already_exists() && draws < DRAWS => {}
             Err(error) => return Err(error),
@@ -142,7 +157,7 @@ async fn post(cluster: &Cluster, secret: &Secret) -> Result<(), TokenError> {
     Ok(())
 }
 
-fn secret(token: &Token, expires: Timestamp, who: &For) -> Result<Secret, TokenError> {
+fn secret(token: &Token, expires: Timestamp, who: &For, usage: Usage) -> Result<Secret, TokenError> {
     let Some((id, key)) = token.expose().split_once('.') else {
         return Err(TokenError::Unspeakable("a bootstrap token has a dot".to_owned()));
     };
@@ -154,6 +169,7 @@ fn secret(token: &Token, expires: Timestamp, who: &For) -> Result<Secret, TokenE
         For::AnyNode { auto_approve: false } => (TOKEN_GROUP.to_owned(), "any node".to_owned()),
     };
     let description = format!("kn-agent token create: for {machine} to ask for its first certificate");
+    let signing = (usage == Usage::AndSigning).then_some(("usage-bootstrap-signing", "true"));
     let fields = [
         ("token-id", id),
         ("token-secret", key),
@@ -176,7 +192,11 @@ fn secret(token: &Token, expires: Timestamp, who: &For) -> Result<Secret, TokenE
         },
         type_: Some(SECRET_TYPE.to_owned()),
         string_data: Some(
-            fields.into_iter().map(|(field, value)| (field.to_owned(), value.to_owned())).collect(),
+            fields
+                .into_iter()
+                .chain(signing)
+                .map(|(field, value)| (field.to_owned(), value.to_owned()))
+                .collect(),
         ),
         ..Secret::default()
     })
@@ -203,9 +223,13 @@ mod tests {
     use super::*;
 
     fn made(who: &For) -> Secret {
+        made_for(who, Usage::Authentication)
+    }
+
+    fn made_for(who: &For, usage: Usage) -> Secret {
         let token: Token = "abcdef.0123456789abcdef".parse().unwrap();
         let expires = in_whole_seconds("2026-01-02T03:04:05.678Z".parse().unwrap(), Duration::from_hours(1));
-        secret(&token, expires, who).unwrap()
+        secret(&token, expires, who, usage).unwrap()
     }
 
     #[test]
@@ -218,6 +242,16 @@ mod tests {
         assert_eq!(data["usage-bootstrap-authentication"], "true");
         assert!(!data.keys().any(|key| key.contains("signing")));
         assert_eq!(made.metadata.annotations, None);
+    }
+
+    #[test]
+    fn a_token_signs_only_where_that_is_asked_for() {
+        let node = For::Node("worker-1".parse().unwrap());
+        let data = |usage| made_for(&node, usage).string_data.unwrap();
+        assert_eq!(data(Usage::AndSigning)["usage-bootstrap-signing"], "true");
+        let mut signing = data(Usage::AndSigning);
+        signing.remove("usage-bootstrap-signing");
+        assert_eq!(signing, data(Usage::Authentication));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateS
 
 use super::{Step, Verdict, View, install};
 use crate::config::TokenSource;
-use crate::desired::certificates::{CertificateSpec, Purpose};
+use crate::desired::certificates::{APPROVER_SAYS, CertificateSpec, Purpose};
 use crate::observe::Fact;
 use crate::observe::certificates::{Certificate, PendingKey};
 use crate::ports::Failure;
@@ -109,7 +109,9 @@ impl Ask<'_> {
         if replaced {
             return self.new_key(0);
         }
-        let held = condition(request, HELD).map(|held| format!("; the approver holds it: {}", text(held)));
+        // Who holds it is said once: the message begins with it, too.
+        let held = condition(request, HELD).map(|held| text(held).replacen(APPROVER_SAYS, "", 1));
+        let held = held.map(|held| format!("; the approver holds it: {held}"));
         let message = format!("CSR `{name}` waits for approval{}", held.unwrap_or_default());
         Verdict::waiting(Reason::CsrPending, message)
     }

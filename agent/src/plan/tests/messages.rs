@@ -189,7 +189,8 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
     assert_eq!(
         preflight(|config, _| ignore(config, "kublet")),
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
-         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, cgroup-driver, sandbox-image, cni-plugins, cni-conf"
+         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, cgroup-driver, sandbox-image, cni-plugins, cni-conf, certificate, \
+         kubeconfig"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();
@@ -271,6 +272,15 @@ fn a_request_that_is_pending_denied_failed_or_not_issued() {
     );
     assert_eq!(
         identity(Ok(conditions(&[("kn-agent.io/Held", Some("NodeIsLive"), Some("it is Ready"))]))),
+        "CsrPending: CSR `NAME` waits for approval; the approver holds it: NodeIsLive: it is Ready"
+    );
+    // As ours says it.
+    assert_eq!(
+        identity(Ok(conditions(&[(
+            "kn-agent.io/Held",
+            Some("NodeIsLive"),
+            Some("kn-agent approver: it is Ready")
+        )]))),
         "CsrPending: CSR `NAME` waits for approval; the approver holds it: NodeIsLive: it is Ready"
     );
 }

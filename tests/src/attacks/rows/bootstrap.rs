@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{
     super::verdict::{
         Expected,
-        Outcome::{Denied, Held, Issued, Refused, Unsigned, Untouched},
+        Outcome::{Denied, Held, Issued, Refused, Untouched},
     },
     Requester::{KubeadmToken, LooseToken, NamelessNode, Node, Token, User},
     Row, client, serving,
@@ -170,7 +170,7 @@ fn shape() -> Result<Vec<Row>> {
             "without key encipherment",
             Token("s6", 0),
             Envelope::of(KUBELET_CLIENT, &["digital signature", "client auth"], Pkcs10::node("s6").pem()?),
-            Expected::each(Issued, Unsigned),
+            Expected::each(Issued, usages),
         ),
     ])
 }

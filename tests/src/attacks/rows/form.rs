@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{
     super::verdict::{
         Expected,
-        Outcome::{Approved, Denied, Issued, Refused, Unsigned},
+        Outcome::{Approved, Denied, Issued, Refused},
     },
     Requester::Node,
     Row, serving,
@@ -144,7 +144,7 @@ fn usages() -> Result<Vec<Row>> {
         row(
             "without key encipherment",
             using(&["digital signature", "server auth"])?,
-            Expected::each(Issued, Unsigned),
+            Expected::each(Issued, mismatch),
         ),
         row(
             "a usage nobody knows",

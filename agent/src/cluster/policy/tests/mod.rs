@@ -236,6 +236,28 @@ fn usages_are_exact() {
 }
 
 #[test]
+fn old_signers_want_key_encipherment() {
+    let judged = |csr: &CsrFacts, minor| {
+        let mut inventory = known();
+        inventory.minor = minor;
+        judge(csr, &inventory, &Policy::default(), now())
+    };
+    let short = |csr| with(csr, |c: &mut CsrFacts| c.usages.retain(|usage| usage != "key encipherment"));
+    let long = |csr| with(short(csr), |c: &mut CsrFacts| c.usages.push("key encipherment".to_owned()));
+    for csr in [renewal(), serving()] {
+        let Verdict::Deny(refusal) = judged(&short(csr.clone()), Some(20)) else { panic!("{csr:?}") };
+        assert_eq!(refusal.code, Code::UsageMismatch);
+        assert!(refusal.message.contains("Kubernetes 1.20 demand"), "{}", refusal.message);
+        assert!(is_approved(&judged(&long(csr.clone()), Some(20))));
+        for minor in [None, Some(25), Some(36)] {
+            assert!(is_approved(&judged(&short(csr.clone()), minor)), "{minor:?}");
+        }
+    }
+    // The signer of API clients never wanted it.
+    assert!(is_approved(&judged(&short(proxy()), Some(20))));
+}
+
+#[test]
 fn serving_names_are_the_nodes_own() {
     assert_eq!(
         code(&asking(serving(), |r| (r.dns_names.clear(), r.addresses.clear()).0)),
