@@ -133,6 +133,8 @@ reasons! {
     RuntimeUnresponsive: TIME, "kn-agent logs runtime; systemctl restart docker if it stays so";
     /// kubelet and runtime would use different cgroup drivers.
     CgroupDriverMismatch: OPERATOR, "make docker's native.cgroupdriver and kubelet.config.cgroupDriver equal, or remove both";
+    /// Swap is on, and the kubelet would end for it.
+    SwapOn: OPERATOR, "swapoff -a, and take swap out of /etc/fstab; or allow it: kubelet.config.failSwapOn: false";
     /// The pod sandbox image is not on the node.
     SandboxImageMissing: OPERATOR, "docker pull IMAGE, or docker load it; or set runtime.sandboxImage";
     /// A kernel setting could not be made.

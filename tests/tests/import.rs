@@ -6,7 +6,7 @@ mod scenario;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -108,6 +108,25 @@ impl Imported {
             })?;
         }
         ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing to do"));
+        self.nobody_gets_in()
+    }
+
+    /// The kubelet answers whom the cluster knows, and the ports that answered everybody are closed.
+    fn nobody_gets_in(&self) -> Result<()> {
+        let url = format!("https://{}:10250/runningpods/", self.name);
+        let curl = ["--insecure", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", &url];
+        let code =
+            |command: &mut Command| Ok::<_, anyhow::Error>(String::from_utf8(command.output()?.stdout)?);
+        let anybody = code(Command::new("curl").args(curl))?;
+        ensure!(anybody == "401", "anybody is answered {anybody}");
+        // The control: an administrator is let in by the same request.
+        let (_, admin) = self.scenario.control_plane.kubectl_as("admin-2", "root", &["system:masters"])?;
+        let mut command = Command::new("curl");
+        command.args(curl).arg("--cert").arg(&admin.certificate).arg("--key").arg(&admin.key);
+        let known = code(&mut command)?;
+        ensure!(known == "200", "an administrator is answered {known}");
+        let is_open = |port: u16| TcpStream::connect((self.scenario.node.address(), port)).is_ok();
+        ensure!(is_open(10250) && !is_open(10255) && !is_open(4194), "an open port is left");
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Component;
 use super::problem::shown;
+use super::{Component, NetworkPlugin};
 use crate::names::{Cidr, NodeName};
 
 /// What is refused: the key, why, and what to do.
@@ -118,12 +118,13 @@ const PROXY_FLAGS: [(&str, &str); 6] = [
 ];
 
 /// Everything in the components' own configuration that is refused. `name` and `services` are those of this node and
-/// its cluster, where they are known.
+/// its cluster, where they are known; `network` makes the pods' network.
 pub(super) fn check(
     kubelet: &Component,
     proxy: &Component,
     name: Option<&NodeName>,
     services: Option<Cidr>,
+    network: NetworkPlugin,
 ) -> Vec<Refused> {
     let mut all = rules("kubelet.config", &kubelet.config, &KUBELET_RULES);
     all.extend(flags("kubelet.extraArgs", kubelet, &KUBELET_FLAGS));
@@ -131,6 +132,9 @@ pub(super) fn check(
     all.extend(flags("proxy.extraArgs", proxy, &PROXY_FLAGS));
     all.extend(name.and_then(|name| proxy_name(&proxy.config, name)));
     all.extend(services.and_then(|services| proxy_cidr(&proxy.config, services)));
+    if network == NetworkPlugin::Calico {
+        all.extend(masquerade_all(&proxy.config));
+    }
     all
 }
 
@@ -172,6 +176,17 @@ fn proxy_name(config: &Map<String, Value>, name: &NodeName) -> Option<Refused> {
     let other = shown(value.as_str().unwrap_or("something that is no text"));
     let message = format!("`{other}` is another node than this one, `{name}`: its Services would not work");
     Some(refused("proxy.config.hostnameOverride", &message, "remove it, `node.name` drives both"))
+}
+
+/// What enforces policies has to see who calls.
+fn masquerade_all(config: &Map<String, Value>) -> Option<Refused> {
+    let path = ["iptables.masqueradeAll", "nftables.masqueradeAll"]
+        .into_iter()
+        .find(|path| at(config, path) == Some(&Value::Bool(true)))?;
+    let message =
+        "pods would see the node instead of who calls them, and calico's network policies would be void";
+    let hint = "remove it; with `cluster.podCIDR` only what comes from outside is masqueraded";
+    Some(refused(&format!("proxy.config.{path}"), message, hint))
 }
 
 fn proxy_cidr(config: &Map<String, Value>, services: Cidr) -> Option<Refused> {

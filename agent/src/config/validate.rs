@@ -39,7 +39,7 @@ pub(super) fn validate(
     }
     let name = node.as_ref().map(|node| &node.name);
     let services = check.services;
-    for refused in components::check(&kubelet, &proxy.component, name, services) {
+    for refused in components::check(&kubelet, &proxy.component, name, services, network.plugin) {
         check.refuse_with(&refused.path, &refused.message, &refused.hint);
     }
     Some(Config { cluster: cluster?, identity, node: node?, runtime, network, kubelet, proxy, preflight })

@@ -33,6 +33,8 @@ pub struct Facts {
     pub cgroup_v2: bool,
     /// The hierarchies of cgroup v1 that the kubelet looks into and that are mounted; none on cgroup v2.
     pub cgroup_hierarchies: Vec<&'static str>,
+    /// What is swapped to, the first of it; `None` where swap is off.
+    pub swap: Option<String>,
     /// What stands in docker's `daemon.json`.
     pub daemon_json: DaemonJson,
     /// The cgroup driver of the docker that runs, once it has told it.

@@ -28,6 +28,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         cri_dockerd: find(root, config.runtime.cri_dockerd.as_ref(), "cri-dockerd"),
         cgroup_v2: is_unified(root),
         cgroup_hierarchies: hierarchies(root),
+        swap: swap(root),
         daemon_json: daemon_json(root),
         docker_cgroup_driver: None,
         resolv_conf: resolv_conf(root),
@@ -42,6 +43,13 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
             .as_ref()
             .and_then(|pair| supplied::is_for_serving(root, &pair.certificate)),
     }
+}
+
+/// The first line below the head of `/proc/swaps`: the kubelet looks there, too.
+fn swap(root: &Root) -> Option<String> {
+    let file = root.read_following(Path::new("/proc/swaps")).ok()??;
+    let text = String::from_utf8_lossy(&file.content);
+    text.lines().nth(1)?.split_whitespace().next().map(str::to_owned)
 }
 
 fn is_unified(root: &Root) -> bool {
@@ -134,6 +142,19 @@ fn route_address(config: &Config) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn swap_is_what_stands_below_the_head() {
+        let machine = tempfile::tempdir().unwrap();
+        let root = super::Root::new(machine.path());
+        assert_eq!(super::swap(&root), None);
+        std::fs::create_dir(machine.path().join("proc")).unwrap();
+        let head = "Filename\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        for (below, found) in [("", None), ("/dev/sda2  partition\t8\t0\t-2\n/x\n", Some("/dev/sda2"))] {
+            std::fs::write(machine.path().join("proc/swaps"), format!("{head}{below}")).unwrap();
+            assert_eq!(super::swap(&root).as_deref(), found);
+        }
+    }
+
     #[test]
     fn flags_are_read_from_help_with_and_without_a_short_form() {
         let help =

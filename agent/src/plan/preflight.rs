@@ -36,6 +36,7 @@ pub const NAMES: &[&str] = &[
     "docker",
     "daemon-json",
     "cgroup-driver",
+    "swap",
     "sandbox-image",
     "cni-plugins",
     "cni-conf",
@@ -68,6 +69,7 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
             },
         ),
         ("cgroup-driver", cgroup_driver(view)),
+        ("swap", swap(view)),
         ("sandbox-image", sandbox_image(view)),
     ];
     if config.proxy.enabled {
@@ -209,6 +211,19 @@ fn cgroup_driver(view: View<'_>) -> Result<String, (Reason, String)> {
             format!("docker would use {dockers}, the kubelet {kubelets} (kubelet.config.cgroupDriver)"),
         )),
         _ => Ok(dockers),
+    }
+}
+
+/// The kubelet ends at its start where swap is on, unless it is told not to.
+fn swap(view: View<'_>) -> Result<String, (Reason, String)> {
+    let is_allowed =
+        view.config.kubelet.config.get("failSwapOn").and_then(serde_json::Value::as_bool) == Some(false);
+    match &view.observed.facts.swap {
+        None => Ok("off".to_owned()),
+        Some(swap) if is_allowed => Ok(format!("on ({swap}), as kubelet.config.failSwapOn allows")),
+        Some(swap) => {
+            Err((Reason::SwapOn, format!("swap is on ({swap}), and the kubelet does not start with it")))
+        }
     }
 }
 

@@ -35,8 +35,9 @@ pub(super) fn settle(gathered: &Gathered, draft: &mut Draft) -> Mode {
     let proxys = gathered.flag(Program::Proxy, "kubeconfig");
     let is_proxys = |file: &Kubeconfig| proxys.is_some_and(|given| file.is_named_by(given.text()));
     let token = gathered.kubeconfigs.iter().find(|file| file.token.is_some() && !is_proxys(file));
-    let asked = BOOTSTRAP.iter().find_map(|name| gathered.flag(Program::Kubelet, name));
-    if let Some(given) = asked {
+    let asked: Vec<&Given> =
+        BOOTSTRAP.iter().filter_map(|name| gathered.flag(Program::Kubelet, name)).collect();
+    for given in &asked {
         let removed =
             if given.name == BOOTSTRAP[1] { "removed in 1.23 (kubernetes/kubernetes#103172); " } else { "" };
         let why = format!(
@@ -46,8 +47,8 @@ pub(super) fn settle(gathered: &Gathered, draft: &mut Draft) -> Mode {
     }
     let pair = pair(gathered, kubeconfig);
     let mode = match pair {
-        Some(pair) if asked.is_none() && token.is_none() => {
-            certificate(pair, draft);
+        Some(pair) if asked.is_empty() && token.is_none() => {
+            certificate(gathered, pair, draft);
             Mode::Certificate
         }
         _ => {
@@ -78,6 +79,12 @@ fn cluster(gathered: &Gathered, draft: &mut Draft) {
             draft.note(&other.place, &format!("server {}", other.text), &why);
         }
     }
+    authority(gathered, draft);
+}
+
+/// The CA, and that of the clients where it is another file.
+fn authority(gathered: &Gathered, draft: &mut Draft) {
+    let files = &gathered.kubeconfigs;
     let client_ca = gathered.flag(Program::Kubelet, "client-ca-file");
     let named = files.iter().find_map(|file| file.ca_file.as_ref());
     let data = files.iter().find_map(|file| file.ca_data.as_ref());
@@ -86,6 +93,13 @@ fn cluster(gathered: &Gathered, draft: &mut Draft) {
         (None, Some(data), _) => draft.set(&["cluster", "ca", "data"], data.text.clone().into()),
         (None, None, Some(given)) => draft.set(&["cluster", "ca", "file"], given.text().into()),
         (None, None, None) => {}
+    }
+    let chosen = named.or(data);
+    for other in files.iter().flat_map(|file| [&file.ca_file, &file.ca_data]).flatten() {
+        if let Some(chosen) = chosen.filter(|chosen| chosen.text != other.text) {
+            let why = format!("dropped: `cluster.ca` is the one in {}; compare them", chosen.place);
+            draft.note(&other.place, "another CA", &why);
+        }
     }
     if let Some(given) = client_ca
         && draft.get(&["cluster", "ca", "file"]).is_none_or(|file| file != given.text())
@@ -110,7 +124,8 @@ fn pair<'g>(gathered: &'g Gathered, kubeconfig: Option<&'g Kubeconfig>) -> Optio
     })
 }
 
-fn certificate([(certificate, place), (key, _)]: [(&str, &Place); 2], draft: &mut Draft) {
+fn certificate(gathered: &Gathered, pair: [(&str, &Place); 2], draft: &mut Draft) {
+    let [(certificate, place), (key, _)] = pair;
     draft.set(&["identity", "mode"], "certificate".into());
     draft.set(&["identity", "certFile"], certificate.into());
     draft.set(&["identity", "keyFile"], key.into());
@@ -118,6 +133,15 @@ fn certificate([(certificate, place), (key, _)]: [(&str, &Place); 2], draft: &mu
                `system:node:<node.name>` in the group `system:nodes` and for client authentication too; nobody renews it \
                but you";
     draft.note(place, certificate, why);
+    for name in ["tls-cert-file", "tls-private-key-file"] {
+        if let Some(given) =
+            gathered.flag(Program::Kubelet, name).filter(|given| ![certificate, key].contains(&given.text()))
+        {
+            let why = "dropped: the kubelet serves with identity.certFile, or asks for a certificate to serve with where \
+                       that is none for it";
+            draft.note(&given.place, &given.shown(), why);
+        }
+    }
 }
 
 fn bootstrap(gathered: &Gathered, token: Option<&Kubeconfig>, draft: &mut Draft) {

@@ -83,8 +83,17 @@ fn what_would_break_the_components_is_refused() {
         ),
         ("proxy: {config: {clientConnection: {kubeconfig: /a}}}", "kube-proxy has a certificate of its own"),
         ("proxy: {extraArgs: {proxy-mode: ipvs}}", "set `proxy.mode`"),
+        (
+            "network: {plugin: calico}\nproxy: {config: {iptables: {masqueradeAll: true}}}",
+            "proxy.config.iptables.masqueradeAll: pods would see the node",
+        ),
     ]);
     insta::assert_snapshot!("components", report);
+    // The control: where nothing enforces policies it may be wanted.
+    let machine = Machine::with(&format!(
+        "{MINIMUM}network: {{plugin: flannel}}\nproxy: {{config: {{iptables: {{masqueradeAll: true}}}}}}\n"
+    ));
+    assert_eq!(machine.errors(), "");
 }
 
 #[test]

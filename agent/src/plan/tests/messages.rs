@@ -52,7 +52,7 @@ fn keys(value: serde_json::Value) -> Map<String, serde_json::Value> {
 
 #[test]
 fn programs_that_are_missing_too_old_or_do_not_know_a_flag() {
-    assert_eq!(preflight(|_, _| {}), "ok: 10 checks");
+    assert_eq!(preflight(|_, _| {}), "ok: 11 checks");
     assert_eq!(
         preflight(|_, observed| observed.facts.kubelet = Program::default()),
         "BinaryMissing: check kubelet: no executable `kubelet` in /usr/local/bin, /usr/bin, /opt/kube/bin, /opt/bin, \
@@ -125,7 +125,7 @@ fn a_sandbox_image_that_is_absent_is_the_runtimes_and_a_finding_of_check() {
     let missing = "the pod sandbox image `registry.k8s.io/pause:3.10` is not on this node";
     assert_eq!(joined(Phase::Runtime, lacking), format!("SandboxImageMissing: {missing}"));
     let running = docker_with("systemd");
-    assert_eq!(preflight(|_, observed| observed.docker = running.clone()), "ok: 10 checks");
+    assert_eq!(preflight(|_, observed| observed.docker = running.clone()), "ok: 11 checks");
     let mut world = World::fresh();
     assert!(check_named(&world, "sandbox-image").problem.is_none());
     world.edit(|_, observed| observed.docker = running);
@@ -140,6 +140,20 @@ fn check_named(world: &World, name: &str) -> Check {
         found = preflight::checks(view).into_iter().find(|check| check.name == name);
     });
     found.unwrap()
+}
+
+#[test]
+fn swap_that_the_kubelet_would_end_for() {
+    let on = |observed: &mut Observed| observed.facts.swap = Some("/dev/sda2".to_owned());
+    assert_eq!(
+        preflight(|_, observed| on(observed)),
+        "SwapOn: check swap: swap is on (/dev/sda2), and the kubelet does not start with it"
+    );
+    let allowed = preflight(|config, observed| {
+        on(observed);
+        config.kubelet.config = keys(json!({"failSwapOn": false}));
+    });
+    assert_eq!(allowed, "ok: 11 checks");
 }
 
 #[test]
@@ -189,14 +203,14 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
     assert_eq!(
         preflight(|config, _| ignore(config, "kublet")),
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
-         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, cgroup-driver, sandbox-image, cni-plugins, cni-conf, certificate, \
-         kubeconfig"
+         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, cgroup-driver, swap, sandbox-image, cni-plugins, cni-conf, \
+         certificate, kubeconfig"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();
         ignore(config, "kubelet");
     };
-    assert_eq!(preflight(old), "ok: 10 checks, ignored: kubelet");
+    assert_eq!(preflight(old), "ok: 11 checks, ignored: kubelet");
     let mut world = World::fresh();
     world.edit(old);
     assert!(settle(&mut world).is_ready());

@@ -65,6 +65,7 @@ impl World {
             cri_dockerd: Some("/usr/bin/cri-dockerd".into()),
             cgroup_v2: true,
             cgroup_hierarchies: Vec::new(),
+            swap: None,
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
             resolv_conf: "/etc/resolv.conf".into(),
             route_address: Some("10.0.0.2".parse().unwrap()),

@@ -47,6 +47,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             cri_dockerd: None,
             cgroup_v2: true,
             cgroup_hierarchies: Vec::new(),
+            swap: None,
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,

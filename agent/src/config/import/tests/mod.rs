@@ -122,65 +122,63 @@ fn every_flag_of_the_two_nodes_is_told_or_kept() {
     }
 }
 
+/// Files, what placeholders stand for, and what has to be said of it.
+const WRONG: &[(&str, &str, &str, &str)] = &[
+    ("a.service", "[Service]\nExecStart=/k/kubelet \\\n  --v='2\n", "", "a.service:3: a quote"),
+    (
+        "b.service",
+        "[Service]\nExecStart=/k/kubelet --v={{ LEVEL }} --max-pods=${PODS}\n",
+        "",
+        "b.service:2: `LEVEL` has no value",
+    ),
+    (
+        "c.service",
+        "[Service]\nExecStart=/k/kubelet --max-pods=many\n",
+        "",
+        "c.service:2: `--max-pods`: expected a number, found `many`",
+    ),
+    (
+        "d.service",
+        "[Service]\nExecStart=/k/kubelet --v=2 \\\nRestart=always\n",
+        "",
+        "d.service:3: `Restart=always` is no flag",
+    ),
+    ("e.service", "[Service]\nExecStart=/usr/bin/sleep 1\n", "", "e.service:2: `/usr/bin/sleep` is neither"),
+    ("f.service", "[Service]\nType=simple\n", "", "f.service: expected one `ExecStart=`, found 0"),
+    ("g.service", "[Service]\nExecStart=/k/kubelet --v={{ a | default(2) }}\n", "", "only a plain name"),
+    (
+        "h.service",
+        "[Service]\n{% if x %}\nExecStart=/k/kubelet\n",
+        "",
+        "h.service:2: a statement of a template",
+    ),
+    ("i.yaml", "kind: Config\n  clusters: []\n", "", "i.yaml:2: no valid YAML"),
+    ("j.yaml", "kind: Pod\n", "", "j.yaml: expected a unit file"),
+    ("k.json", "{\n  \"a\": }\n", "", "k.json:2: no valid JSON"),
+    (
+        "l.service",
+        "[Service]\nExecStart=/k/kubelet\n",
+        "nonsense\nA='x\nB={{ A }}\n",
+        "vars:1: expected `NAME=value`",
+    ),
+    (
+        "m.service",
+        "[Service]\nExecStart=/k/kubelet --hostname-override=UPPER\n",
+        "",
+        "node.name: `UPPER` has upper-case",
+    ),
+    (
+        "n.service",
+        "[Service]\nExecStart=/k/kubelet --node-labels=kubernetes.io/role=node\n",
+        "",
+        "NodeRestriction",
+    ),
+];
+
 #[test]
 fn wrong_files_are_told_with_their_line() {
     let mut report = String::new();
-    for (name, text, vars, needle) in [
-        ("a.service", "[Service]\nExecStart=/k/kubelet \\\n  --v='2\n", "", "a.service:3: a quote"),
-        (
-            "b.service",
-            "[Service]\nExecStart=/k/kubelet --v={{ LEVEL }} --max-pods=${PODS}\n",
-            "",
-            "b.service:2: `LEVEL` has no value",
-        ),
-        (
-            "c.service",
-            "[Service]\nExecStart=/k/kubelet --max-pods=many\n",
-            "",
-            "c.service:2: `--max-pods`: expected a number, found `many`",
-        ),
-        (
-            "d.service",
-            "[Service]\nExecStart=/k/kubelet --v=2 \\\nRestart=always\n",
-            "",
-            "d.service:3: `Restart=always` is no flag",
-        ),
-        (
-            "e.service",
-            "[Service]\nExecStart=/usr/bin/sleep 1\n",
-            "",
-            "e.service:2: `/usr/bin/sleep` is neither",
-        ),
-        ("f.service", "[Service]\nType=simple\n", "", "f.service: expected one `ExecStart=`, found 0"),
-        ("g.service", "[Service]\nExecStart=/k/kubelet --v={{ a | default(2) }}\n", "", "only a plain name"),
-        (
-            "h.service",
-            "[Service]\n{% if x %}\nExecStart=/k/kubelet\n",
-            "",
-            "h.service:2: a statement of a template",
-        ),
-        ("i.yaml", "kind: Config\n  clusters: []\n", "", "i.yaml:2: no valid YAML"),
-        ("j.yaml", "kind: Pod\n", "", "j.yaml: expected a unit file"),
-        ("k.json", "{\n  \"a\": }\n", "", "k.json:2: no valid JSON"),
-        (
-            "l.service",
-            "[Service]\nExecStart=/k/kubelet\n",
-            "nonsense\nA='x\nB={{ A }}\n",
-            "vars:1: expected `NAME=value`",
-        ),
-        (
-            "m.service",
-            "[Service]\nExecStart=/k/kubelet --hostname-override=UPPER\n",
-            "",
-            "node.name: `UPPER` has upper-case",
-        ),
-        (
-            "n.service",
-            "[Service]\nExecStart=/k/kubelet --node-labels=kubernetes.io/role=node\n",
-            "",
-            "NodeRestriction",
-        ),
-    ] {
+    for (name, text, vars, needle) in WRONG {
         let errors = imported(&[(name, text), ("k", KUBECONFIG)], vars).unwrap_err();
         assert!(errors.contains(needle), "{name}: {errors}\nwithout {needle}");
         writeln!(report, "{errors}").unwrap();

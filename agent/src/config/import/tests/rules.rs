@@ -1,6 +1,7 @@
 //! What becomes of flags.
 
 use super::super::flags::{Flag, Meaning};
+use super::super::values::Kind;
 use super::*;
 
 #[test]
@@ -16,6 +17,50 @@ fn tables_are_in_order_and_name_a_source_for_what_is_gone() {
             }
         }
     }
+}
+
+/// A value for a flag that is not its default, and that can be found again.
+fn value_for(flag: &Flag) -> &'static str {
+    match (flag.name, flag.meaning) {
+        (_, Meaning::Field(_, Kind::Bool)) if flag.default == "true" => "false",
+        (_, Meaning::Field(_, Kind::Bool)) => "true",
+        (_, Meaning::Field(_, Kind::Number)) => "77",
+        (_, Meaning::Field(_, Kind::Map)) => "x77=y",
+        (_, Meaning::Field(_, Kind::Thresholds)) => "x77<1",
+        (_, Meaning::Field(_, Kind::Gates)) => "x77=true",
+        ("cluster-dns" | "node-ip", _) => "10.0.0.77",
+        ("node-labels", _) => "x77=y",
+        ("register-with-taints", _) => "x77=y:NoSchedule",
+        ("cluster-cidr", _) => "10.77.0.0/16",
+        ("proxy-mode", _) => "nftables",
+        ("hostname-override", _) => "x77",
+        ("cluster-domain", _) => "x77.y",
+        _ => "/x77",
+    }
+}
+
+#[test]
+fn no_flag_is_lost_unsaid() {
+    let mut seen = 0;
+    for (program, table) in
+        [("kubelet", flags::KUBELET), ("kube-proxy", flags::PROXY), ("dockerd", flags::DOCKERD)]
+    {
+        for flag in table {
+            let (name, value) = (flag.name, value_for(flag));
+            let (config, notes) = unit(&format!("/k/{program} --{name}={value}")).unwrap();
+            let config = config.replace("/k/", "");
+            let is_field = matches!(flag.meaning, Meaning::Field(field, _)
+                if config.contains(field.rsplit('.').next().unwrap_or_default()));
+            let is_kept = config.contains(value.split(['=', '<']).next().unwrap_or_default());
+            let is_told = notes.contains(&format!("--{name}={value}: "));
+            assert!(is_told || is_kept || is_field, "{program} --{name}={value}:\n{config}\n{notes}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 150, "{seen}");
+    // The control: what is given to no program is in neither.
+    let (config, notes) = unit("/k/kubelet").unwrap();
+    assert!(!config.contains("77") && !notes.contains("77"), "{config}{notes}");
 }
 
 #[test]
@@ -110,8 +155,9 @@ fn identity_follows_from_what_is_there() {
         imported(&[("x.service", &unit), ("kubelet.conf", &kubeconfig(user))], "").unwrap()
     };
     let pair = "client-certificate: /a.pem, client-key: /a.key";
-    let (config, _) = run("--tls-cert-file=/s.pem --tls-private-key-file=/s.key", pair);
+    let (config, notes) = run("--tls-cert-file=/s.pem --tls-private-key-file=/s.key", pair);
     assert_eq!(key(&config, "/identity/certFile"), "/a.pem");
+    assert!(notes.contains("--tls-cert-file=/s.pem: dropped: the kubelet serves with"), "{notes}");
     let (config, _) = run("--tls-cert-file=/s.pem --tls-private-key-file=/s.key", "");
     assert_eq!(key(&config, "/identity/keyFile"), "/s.key");
     let (config, notes) =
