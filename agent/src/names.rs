@@ -71,10 +71,11 @@ impl FromStr for NodeName {
             return Err(Invalid(format!("a node name has 1 to 253 characters, `{name}` has {}", name.len())));
         }
         if name.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(Invalid(format!(
+            // In lower case it could be a token that was written with capital letters.
+            return Err(Invalid(Token::scrub(&format!(
                 "`{name}` has upper-case letters, which Kubernetes refuses in a node name; write `{}`",
                 name.to_ascii_lowercase()
-            )));
+            ))));
         }
         let label_ok = |label: &str| {
             !label.is_empty()

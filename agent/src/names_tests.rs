@@ -22,6 +22,13 @@ fn token_takes_both_forms_and_its_error_hides_what_it_read() {
 }
 
 #[test]
+fn a_token_in_the_place_of_a_node_name_is_not_repeated() {
+    let error = "ABCDEF.0123456789CANARY".parse::<NodeName>().unwrap_err().to_string();
+    assert!(error.contains("upper-case") && !error.to_lowercase().contains("canary"), "{error}");
+    assert!("Worker".parse::<NodeName>().unwrap_err().to_string().contains("write `worker`"));
+}
+
+#[test]
 fn pins_are_sha256_of_any_case_and_tell_what_is_wrong() {
     let hex = "7C2E69131A36AE2A042A339B33381C6D0D43887E2DE83720EFF5359E26AEC866";
     let pin: CaPin = format!("SHA256:{hex}").parse().unwrap();
