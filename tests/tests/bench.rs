@@ -17,7 +17,7 @@ fn a_join_is_hardly_slower_than_starting_what_it_starts_and_an_idle_daemon_costs
     ensure!(least <= SHORT_RATIO_LIMIT * floor, "T {least:.3} s, F {floor:.3} s");
     let kubeadm = results.kubeadm.median();
     ensure!(least < kubeadm, "T {least:.3} s, kubeadm join {kubeadm:.3} s");
-    let own = results.ready_notice.median() - results.sandbox.median();
+    let own = results.ready_notice.median() - results.cost.sandbox.median();
     ensure!(own <= 50.0, "READY=1 came {own:.1} ms after the sandbox was there");
     let status = results.status.median();
     ensure!(status <= 20.0, "`kn-agent status` takes {status:.1} ms");
