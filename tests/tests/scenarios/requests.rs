@@ -1,18 +1,14 @@
 //! The life of a certificate signing request: whatever becomes of it has a reason of its own, and a way on from there.
 //! No approver runs: what is approved, an administrator approves.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::scenario::{JOIN, NODE, Scenario};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Component, Kubectl, Minor, wait_until};
 use rcgen::{CertificateParams, DnType, KeyPair};
-use scenario::{JOIN, NODE, Scenario};
 use serde_json::{Value, json};
 
 /// Within this a trouble has to be told, and what mends it at once has to be taken up.

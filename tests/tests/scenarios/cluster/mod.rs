@@ -1,6 +1,4 @@
 //! The administrator's side against real API servers: no machine joins here.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
 
 mod approver;
 mod setup;

@@ -1,18 +1,14 @@
 //! Whom a machine believes before it has said anything, and what was issued before: kubeadm's own objects on a real API
 //! server, and a join without any request.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::scenario::{DROP_IN, JOIN, NODE, Scenario};
 use anyhow::{Context as _, Result, ensure};
 use lab::kubeadm::TOKEN;
 use lab::{Component, Minor, wait_until};
-use scenario::{DROP_IN, JOIN, NODE, Scenario};
 use serde_json::Value;
 
 /// Within this a trouble has to be told.

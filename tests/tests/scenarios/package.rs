@@ -1,5 +1,4 @@
 //! What the Debian package holds.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! Attacks on the approver; `make attacks` tries each more often, and writes the table.
-#![allow(missing_docs, reason = "a test's name says what it shows")]
 
 use std::sync::Mutex;
 

@@ -1,16 +1,12 @@
 //! The approver where it runs: as a unit of a machine, and out of its image.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::scenario::Scenario;
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, Node, wait_until};
-use scenario::Scenario;
 
 const UNIT: &str = "kn-agent-approver.service";
 const INIT: &[&str] =

@@ -1,5 +1,4 @@
 //! What scenarios rely on the lab for.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,14 +1,10 @@
 //! The command line on a real node: what it says would happen is what happens.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::time::Duration;
 
+use crate::scenario::{DROP_IN, JOIN, NODE, Scenario};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, wait_until};
-use scenario::{DROP_IN, JOIN, NODE, Scenario};
 use serde_json::Value;
 
 /// A restart of the kubelet takes about two seconds.

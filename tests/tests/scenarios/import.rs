@@ -1,8 +1,4 @@
 //! Nodes as they were run before, imported and Ready on today's parts.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,9 +6,9 @@ use std::net::{IpAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
+use crate::scenario::{JOIN, Scenario};
 use anyhow::{Result, ensure};
 use lab::Minor;
-use scenario::{JOIN, Scenario};
 
 /// Where the files of the two nodes are.
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/src/config/import/tests");

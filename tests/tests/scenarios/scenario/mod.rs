@@ -1,5 +1,4 @@
 //! A cluster and a machine with the package installed: what every scenario starts from.
-#![allow(dead_code, reason = "no file of scenarios needs all of it")]
 
 pub(crate) mod talker;
 

@@ -1,15 +1,11 @@
 //! A world that is not as it should be: each trouble has a reason of its own within 10 s, its message names what it is
 //! about, and the node goes on by itself once it is mended. The daemon is the same process before and after.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::time::{Duration, Instant};
 
+use crate::scenario::{DROP_IN, JOIN, NODE, Scenario};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Component, Minor, wait_until};
-use scenario::{DROP_IN, JOIN, NODE, Scenario};
 
 /// Within this a trouble has to be told.
 const SEEN: Duration = Duration::from_secs(10);

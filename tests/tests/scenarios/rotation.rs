@@ -1,5 +1,4 @@
 //! Certificates that live for two minutes; `make test-long` renews them more often, and those that live for ten.
-#![allow(missing_docs, reason = "a test's name says what it shows")]
 
 use anyhow::Result;
 use lab::{

@@ -1,12 +1,8 @@
 //! From "package installed" to Ready on real parts, and what must hold on the way and after.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
 
-mod scenario;
-
+use crate::scenario::{JOIN, NODE, Scenario};
 use anyhow::{Result, ensure};
 use lab::Minor;
-use scenario::{JOIN, NODE, Scenario};
 
 /// What a machine holds of ours before it is configured: nothing.
 const OURS: &[&str] = &[

@@ -1,14 +1,10 @@
 //! The daemon itself: one at a time, restarted where it is stuck, gone when told, and not lost with the bus.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::time::{Duration, Instant};
 
+use crate::scenario::{JOIN, Scenario};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, wait_until};
-use scenario::{JOIN, Scenario};
 
 const AGENT: &str = "kn-agent.service";
 

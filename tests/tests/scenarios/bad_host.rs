@@ -1,15 +1,11 @@
 //! A machine that can't be a node as it is: `check` and `status` name the trouble, and nothing is changed on it.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::scenario::{DROP_IN, JOIN, Scenario};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, wait_until};
-use scenario::{DROP_IN, JOIN, Scenario};
 use serde_json::Value;
 
 const SEEN: Duration = Duration::from_secs(10);

@@ -1,16 +1,12 @@
 //! The certificates of a node as its operator meets them: what is told of each, what is in the way of `kubectl logs`, and
 //! how one is had anew.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::scenario::{DROP_IN, JOIN, NODE, Scenario, talker};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, wait_until};
-use scenario::{DROP_IN, JOIN, NODE, Scenario, talker};
 use serde_json::Value;
 
 /// Within this a trouble has to be told. The kubelet tells its addresses within ten seconds of its start.

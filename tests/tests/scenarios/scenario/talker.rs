@@ -1,6 +1,5 @@
 //! A pod that says a word: what `kubectl logs` shows of it comes from the kubelet, whose serving certificate the API
 //! server checks.
-#![allow(dead_code, reason = "no file of scenarios needs all of it")]
 
 use std::time::Duration;
 

@@ -1,0 +1,23 @@
+//! What real parts do together. One program, so that it is linked once and scenarios that mostly wait share the time of
+//! others; `bench`, `crash` and `differential` are programs of their own, as their figures want the machine for themselves.
+#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
+#![allow(missing_docs, reason = "a test's name says what it shows")]
+
+mod scenario;
+
+mod approver;
+mod attacks;
+mod bad_host;
+mod bad_world;
+mod certificates;
+mod cli;
+mod cluster;
+mod daemon;
+mod import;
+mod jobs;
+mod join;
+mod package;
+mod requests;
+mod rig;
+mod rotation;
+mod trust;
