@@ -52,6 +52,7 @@ pub mod crash;
 pub mod demo;
 pub mod floor;
 pub mod kubeadm;
+pub mod leaks;
 pub mod up;
 
 pub use artefacts::Artefacts;
