@@ -52,6 +52,7 @@ pub mod crash;
 pub mod demo;
 pub mod floor;
 pub mod kubeadm;
+pub mod leaks;
 pub mod rotation;
 pub mod up;
 
