@@ -20,4 +20,5 @@ mod package;
 mod requests;
 mod rig;
 mod rotation;
+mod secrets;
 mod trust;

@@ -12,7 +12,7 @@ use lab::{Node, NodeOutput};
 use serde_json::Value;
 
 use super::Case;
-use super::scenario::NODE;
+use crate::scenario::NODE;
 
 /// Cores, wherever the usual patterns put them, one after the other.
 const CORES: &str = "

@@ -1,23 +1,18 @@
 //! Secrets leak nowhere: a join at full verbosity and whatever goes wrong after it, on real parts. Each place that is
 //! searched also holds a canary, which the same search finds.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
 
 mod custody;
 mod errors;
 mod places;
-#[path = "../scenario/mod.rs"]
-mod scenario;
-
 use std::fs::File;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::scenario::{JOIN, NODE, Scenario};
 use anyhow::{Context as _, Result};
 use lab::leaks::{Needles, Watch};
 use lab::{Minor, wait_until};
 use places::Spoken;
-use scenario::{JOIN, NODE, Scenario};
 
 /// Before the daemon's first start: all it can say, and a journal that drops none of it.
 const VERBOSE: &[(&str, &str)] = &[

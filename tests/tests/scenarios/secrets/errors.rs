@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lab::{Component, wait_until};
 
-use super::scenario::{DROP_IN, NODE};
 use super::{Case, places};
+use crate::scenario::{DROP_IN, NODE};
 
 const SEEN: Duration = Duration::from_secs(20);
 

@@ -10,7 +10,7 @@ use lab::leaks::Seen;
 use lab::wait_until;
 
 use super::Case;
-use super::scenario::JOIN;
+use crate::scenario::JOIN;
 
 /// Prints mode and path of every file with a private key or what is given, on all that the node wrote.
 const HOLDERS: &str = r#"
