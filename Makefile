@@ -60,7 +60,7 @@ approver-bench: lab-toolchain build ## The approver's speed, on both versions; t
 test: lab-toolchain deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace
 
-test-long: lab-toolchain deb ## Certificates that live for minutes, renewed 30 times in a row, on both versions; the figures go to docs/evidence (root, 1 hour)
+test-long: lab-toolchain deb ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- rotation
 
 lint: toolchain ## Formatting, clippy, dependencies, documentation

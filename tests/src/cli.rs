@@ -103,8 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return approver_bench::run(versions, approver_bench::Extent::FULL, output);
     }
     if let Action::Rotation { output, versions, short } = &arguments.command {
-        let courses = if *short { &[("short", rotation::Course::SHORT)] } else { rotation::LONG };
-        return rotation::run(versions, courses, output);
+        return rotation::run(versions, *short, output);
     }
     let artefacts = Artefacts::ensure(arguments.kubernetes)?;
     match &arguments.command {

@@ -17,11 +17,14 @@ the same search), every renewal was approved by the approver, the kubelet and th
 Ready without a break, and after all of it kube-proxy wrote the rule of a new Service. How: `tests/src/rotation`.
 ";
 
+/// What runs: to be asked when it begins.
+pub(super) fn commit() -> Result<String> {
+    Ok(run(Command::new("git").args(["describe", "--always", "--dirty"]))?.trim().to_owned())
+}
+
 /// Writes it.
-pub(super) fn write(outcomes: &[Outcome], took: Duration, path: &Path) -> Result<()> {
-    let git = |words: &[&str]| run(Command::new("git").args(words)).map(|text| text.trim().to_owned());
+pub(super) fn write(outcomes: &[Outcome], commit: &str, took: Duration, path: &Path) -> Result<()> {
     let mut text = String::from("# Rotation of certificates that live for minutes, last run\n\n");
-    let commit = git(&["describe", "--always", "--dirty"])?;
     let date = run(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
     let minutes = took.as_secs().div_ceil(60);
     writeln!(

@@ -167,7 +167,9 @@ fn settle_to_the_certificate(world: &mut World) {
         if steps.iter().any(|step| matches!(step, Step::InstallCertificate { .. })) {
             return;
         }
-        steps.iter().for_each(|step| world.apply(step));
+        for step in &steps {
+            world.apply(step);
+        }
         world.others_move();
     }
     panic!("no certificate came: {:#?}", world.plan());
