@@ -22,14 +22,14 @@ const HEALED: Duration = Duration::from_secs(45);
 
 const TOKEN: &str = "abcdef.0123456789abcdef";
 
-const KUBEADM: &str = "apiVersion: kubeadm.k8s.io/v1beta4
+const KUBEADM: &str = "apiVersion: kubeadm.k8s.io/@API@
 kind: InitConfiguration
 bootstrapTokens:
 - {token: @TOKEN@, groups: ['system:bootstrappers:kubeadm:default-node-token'], usages: [signing, authentication]}
-nodeRegistration: {name: control-plane, criSocket: 'unix:///run/cri-dockerd.sock'}
+nodeRegistration: {name: control-plane, criSocket: '@SOCKET@'}
 localAPIEndpoint: {advertiseAddress: @HOST@, bindPort: @PORT@}
 ---
-apiVersion: kubeadm.k8s.io/v1beta4
+apiVersion: kubeadm.k8s.io/@API@
 kind: ClusterConfiguration
 kubernetesVersion: @VERSION@
 controlPlaneEndpoint: @HOST@:@PORT@
@@ -49,7 +49,13 @@ fn kubeadm(scenario: &Scenario) -> Result<()> {
     let server = plane.server();
     let (host, port) = server.trim_start_matches("https://").rsplit_once(':').context("no port")?;
     let version = plane.kubernetes().version()?;
+    let (api, socket) = match plane.minor() {
+        Minor::V1_20 => ("v1beta2", "/var/run/dockershim.sock"),
+        Minor::V1_36 => ("v1beta4", "unix:///run/cri-dockerd.sock"),
+    };
     let config = KUBEADM
+        .replace("@API@", api)
+        .replace("@SOCKET@", socket)
         .replace("@TOKEN@", TOKEN)
         .replace("@HOST@", host)
         .replace("@PORT@", port)
@@ -58,10 +64,13 @@ fn kubeadm(scenario: &Scenario) -> Result<()> {
         .replace("@SERVICE_CIDR@", ControlPlane::SERVICE_CIDR);
     let path = plane.run().directory().join("trust.yaml");
     std::fs::write(&path, config)?;
+    // As kubeadm's own, with the CA in it: 1.20 copies its text.
+    let kubeconfig = plane.run().directory().join("trust.kubeconfig");
+    std::fs::write(&kubeconfig, plane.kubectl()?.run(&["config", "view", "--raw", "--flatten"])?)?;
     for phase in ["bootstrap-token", "addon kube-proxy"] {
         let mut command = Command::new(plane.kubernetes().program("kubeadm")?);
         command.args(["init", "phase"]).args(phase.split(' ')).arg("--config").arg(&path);
-        run(command.arg("--kubeconfig").arg(plane.admin_kubeconfig()))?;
+        run(command.arg("--kubeconfig").arg(&kubeconfig))?;
     }
     let kubectl = plane.kubectl()?;
     wait_until("the token's signature", JOIN, || {
@@ -139,8 +148,17 @@ impl Joining {
 }
 
 #[test]
-fn a_cluster_of_kubeadms_is_joined_with_server_token_and_pin() -> Result<()> {
-    let mut joining = Joining { scenario: Scenario::start("trust", Minor::V1_36)? };
+fn a_cluster_of_kubeadm_1_36_is_joined_with_server_token_and_pin() -> Result<()> {
+    cluster_of_kubeadms("trust", Minor::V1_36)
+}
+
+#[test]
+fn a_cluster_of_kubeadm_1_20_is_joined_with_server_token_and_pin() -> Result<()> {
+    cluster_of_kubeadms("trust-1.20", Minor::V1_20)
+}
+
+fn cluster_of_kubeadms(name: &str, minor: Minor) -> Result<()> {
+    let mut joining = Joining { scenario: Scenario::start(name, minor)? };
     kubeadm(&joining.scenario)?;
     let pin = pin(&joining.scenario)?;
     let wrong = format!("sha256:{}", "ab".repeat(32));
