@@ -1,6 +1,7 @@
 //! A cluster and a machine with the package installed: what every scenario starts from.
 #![allow(dead_code, reason = "no file of scenarios needs all of it")]
 
+pub(crate) mod labels;
 pub(crate) mod talker;
 
 use std::path::PathBuf;
