@@ -23,12 +23,28 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("strace", "strace"),
 ];
 
+/// Each API server, systemd, docker, kubelet and agent takes a handful of these. Linux lets root have 128 for all
+/// containers together, which four labs use up: "Too many open files", wherever it is met.
+const INOTIFY: (&str, u32) = ("/proc/sys/fs/inotify/max_user_instances", 1024);
+
+/// Raises a limit of the host's that is too low for several labs; until its next boot.
+fn ensure_inotify() -> Result<()> {
+    let (file, wanted) = INOTIFY;
+    let found: u32 = fs::read_to_string(file)?.trim().parse().with_context(|| format!("`{file}`"))?;
+    if found < wanted {
+        fs::write(file, wanted.to_string()).with_context(|| format!("cannot write `{file}`"))?;
+        say(format_args!("{file} is {wanted} until the next boot, and was {found}"));
+    }
+    Ok(())
+}
+
 /// Installs what every run needs and is missing.
 pub(crate) fn ensure_host() -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
         "the lab needs root: it makes namespaces, mounts and a bridge"
     );
+    ensure_inotify()?;
     let mut missing = missing(PROGRAMS);
     if !Path::new(KEYRING).exists() {
         missing.push("debian-archive-keyring");

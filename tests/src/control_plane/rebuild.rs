@@ -11,7 +11,7 @@ impl ControlPlane {
     /// Throws the cluster away and sets another one up where it was. Its authority has the same name and another key.
     pub fn rebuild(&mut self) -> Result<()> {
         for component in Component::ALL.into_iter().rev() {
-            self.stop_component(component);
+            self.kill_component(component);
         }
         fs::remove_dir_all(self.run.directory().join("etcd"))?;
         self.pki = Pki::create(self.run.subdirectory("pki")?)?;

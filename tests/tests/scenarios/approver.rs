@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::scenario::Scenario;
+use crate::scenario::{JOIN, Scenario};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, Node, wait_until};
 
@@ -62,7 +62,8 @@ fn runs_as_a_unit(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-fn image_is_taken_by_docker_and_containerd(node: &Node) -> Result<()> {
+/// Builds the image and has the node's docker take it.
+fn load_image(node: &Node) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let tar = directory.path().join("kn-agent.tar");
     let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/image/build");
@@ -71,7 +72,11 @@ fn image_is_taken_by_docker_and_containerd(node: &Node) -> Result<()> {
     ensure!(status.success(), "{status}");
     node.put("/root/kn-agent.tar", std::fs::read(&tar)?, 0o644)?;
     node.exec(&["systemctl", "start", "docker"])?;
-    node.exec(&["docker", "load", "--input", "/root/kn-agent.tar"])?;
+    node.exec(&["docker", "load", "--input", "/root/kn-agent.tar"]).map(drop)
+}
+
+fn image_is_taken_by_docker_and_containerd(node: &Node) -> Result<()> {
+    load_image(node)?;
     let run = "docker run --rm --network host --read-only --cap-drop ALL --security-opt no-new-privileges";
     let version = node.sh(&format!("{run} kn-agent:test --version"), &[])?;
     ensure!(version.starts_with("kn-agent "), "{version}");
@@ -81,5 +86,52 @@ fn image_is_taken_by_docker_and_containerd(node: &Node) -> Result<()> {
     node.exec(&["ctr", "--namespace", "k8s.io", "images", "import", "/root/kn-agent.tar"])?;
     let names = node.exec(&["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"])?;
     ensure!(names.lines().any(|name| name == "docker.io/library/kn-agent:test"), "{names}");
+    Ok(())
+}
+
+/// It can't approve the node that it is to run on: an administrator does, and then it does for all others.
+#[test]
+fn approver_runs_as_a_deployment_on_the_first_node_and_lets_the_second_in() -> Result<()> {
+    const ACCOUNT: &str = r#""username":"system:serviceaccount:kn-agent:kn-agent-approver""#;
+    let mut scenario = Scenario::start("approver-deployment", Minor::V1_36)?;
+    scenario.stop_approver()?;
+    load_image(&scenario.node)?;
+    scenario.agent(&["cluster", "init", "--approver", "deployment", "--image", "kn-agent:test"])?;
+    scenario.configure(&scenario.fresh_config()?)?;
+    wait_until("the first node to be Ready", JOIN, || {
+        // Its exit code says whether a request is left: one may come right after.
+        scenario.agent_command(&["approver", "--once"])?.output()?;
+        Ok(scenario.status()?.filter(|status| status["ready"] == true))
+    })
+    .with_context(|| scenario.describe())?;
+    let kubectl = scenario.control_plane.kubectl()?;
+    let describe = || kubectl.run(&["describe", "pods", "-n", "kn-agent"]).unwrap_or_default();
+    wait_until("the approver's pod to be Ready", JOIN, || {
+        let deployment = kubectl.get(&["deployment", "-n", "kn-agent", "kn-agent-approver"])?;
+        Ok((deployment["status"]["readyReplicas"] == 1).then_some(()))
+    })
+    .with_context(describe)?;
+
+    let approvals = || -> Result<usize> {
+        let log = std::fs::read_to_string(scenario.control_plane.audit_log())?;
+        let by_it = |line: &&str| line.contains(ACCOUNT) && line.contains("/approval");
+        Ok(log.lines().filter(by_it).count())
+    };
+    let before = approvals()?;
+    let second = scenario.join_another("worker-2")?;
+    wait_until("the second node to be Ready", JOIN, || {
+        Ok(kubectl.node_condition("worker-2", "Ready").ok().flatten().filter(|ready| ready == "True"))
+    })
+    .with_context(|| {
+        let said = kubectl.run(&["logs", "-n", "kn-agent", "deployment/kn-agent-approver"]);
+        let status = second.try_exec(&["kn-agent", "status"]);
+        format!("{status:?}\n{}", said.unwrap_or_else(|error| error.to_string()))
+    })?;
+    wait_until("all of its certificates", JOIN, || {
+        Ok(second.try_exec(&["kn-agent", "certs"])?.status.success().then_some(()))
+    })?;
+    ensure!(approvals()? >= before + 3, "{} approvals by the pod's account", approvals()?);
+    let text = scenario.agent_command(&["cluster", "status"])?.output()?.stdout;
+    lab::say(format_args!("{}", String::from_utf8_lossy(&text)));
     Ok(())
 }

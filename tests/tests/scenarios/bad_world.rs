@@ -20,6 +20,9 @@ const HEALED: Duration = Duration::from_secs(45);
 /// What gives no signal is looked at half a minute later at the latest.
 const LOOKED_AGAIN: Duration = Duration::from_secs(35);
 
+/// How another token is made.
+const NEW_TOKEN: &str = "kn-agent token create --node NAME --print token";
+
 /// The first of the marks that `text` lacks.
 fn lacking<'a>(text: &str, marks: &[&'a str]) -> Option<&'a str> {
     marks.iter().find(|mark| !text.contains(**mark)).copied()
@@ -31,15 +34,10 @@ struct World {
 }
 
 impl World {
-    /// Waits for the reason, in a message that names all of `named`; what it says, and who says it.
+    /// Waits for the reason, in a message and a remedy that name all of `named`; what they say, and who says it.
     fn trouble(&self, reason: &str, named: &[&str]) -> Result<(String, String)> {
         let begun = Instant::now();
-        let told = wait_until(&format!("{reason} naming {named:?}"), SEEN, || {
-            let found = self.scenario.phases()?.into_iter().find(|phase| phase["reason"] == reason);
-            let message = found.and_then(|phase| phase["message"].as_str().map(str::to_owned));
-            Ok(message.filter(|message| lacking(message, named).is_none()))
-        });
-        let told = told.with_context(|| self.scenario.describe())?;
+        let told = self.scenario.wait_trouble(reason, named, SEEN)?;
         let seconds = begun.elapsed().as_secs_f32();
         lab::say(format_args!("{reason} after {seconds:.1} s: {told}"));
         Ok((told, self.scenario.incarnation()?))
@@ -87,8 +85,10 @@ impl World {
 
     fn token_nobody_knows(&self) -> Result<()> {
         self.join_with("identity: {token: {value: zzzzzz.0123456789abcdef}}\n")?;
-        let (_, daemon) = self
-            .trouble("Unauthorized", &["CertificateSigningRequest `kn-kubelet-", "bootstrap token zzzzzz"])?;
+        let (_, daemon) = self.trouble(
+            "Unauthorized",
+            &["CertificateSigningRequest `kn-kubelet-", "bootstrap token zzzzzz", NEW_TOKEN],
+        )?;
         self.mend_configuration()?;
         self.healed(&daemon)
     }
@@ -107,7 +107,7 @@ impl World {
         let config = right.replace(value, &format!("file: {FILE}"));
         std::thread::sleep(Duration::from_secs(2).saturating_sub(made.elapsed()));
         self.scenario.configure(&config)?;
-        let (_, daemon) = self.trouble("Unauthorized", &[&format!("the token in `{FILE}`")])?;
+        let (_, daemon) = self.trouble("Unauthorized", &[&format!("the token in `{FILE}`"), NEW_TOKEN])?;
         self.scenario.node.put(FILE, token("1h")?, 0o600)?;
         self.healed(&daemon)
     }
@@ -122,7 +122,11 @@ impl World {
         self.join_with(&format!("cluster: {{ca: {{data: {pem:?}}}}}\n"))?;
         let (_, daemon) = self.trouble(
             "ApiUntrusted",
-            &["CertificateSigningRequest `kn-kubelet-", &self.scenario.control_plane.server()],
+            &[
+                "CertificateSigningRequest `kn-kubelet-",
+                &self.scenario.control_plane.server(),
+                "cluster.ca is not",
+            ],
         )?;
         self.mend_configuration()?;
         self.healed(&daemon)
@@ -133,7 +137,8 @@ impl World {
         self.scenario.control_plane.kubectl()?.run(&["delete", "clusterrolebinding", BINDING])?;
         self.join_with("{}\n")?;
         let named = format!("ClusterRoleBinding `{BINDING}`");
-        let (_, daemon) = self.trouble("Forbidden", &[&named, "system:bootstrap:"])?;
+        let (_, daemon) =
+            self.trouble("Forbidden", &[&named, "system:bootstrap:", "kn-agent cluster init"])?;
         self.scenario.set_up_cluster()?;
         self.healed(&daemon)
     }

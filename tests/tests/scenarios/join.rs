@@ -1,6 +1,6 @@
 //! From "package installed" to Ready on real parts, and what must hold on the way and after.
 
-use crate::scenario::{JOIN, NODE, Scenario};
+use crate::scenario::{JOIN, NODE, Scenario, labels};
 use anyhow::{Result, ensure};
 use lab::Minor;
 
@@ -42,6 +42,7 @@ fn a_fresh_machine_becomes_a_ready_node_and_stays_untouched_after() -> Result<()
         status["timeline"].as_array().is_some_and(|t| t.iter().any(|d| d["what"] == "start kubelet.service"))
     );
 
+    labels::are_judged_alike(&scenario.control_plane)?;
     files_have_their_modes(&scenario)?;
     few_and_scoped_requests(&scenario)?;
     the_daemon_is_small_and_boxed_in(&scenario)?;
@@ -152,6 +153,7 @@ fn a_second_run_changes_nothing(scenario: &Scenario) -> Result<()> {
 #[test]
 fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> Result<()> {
     let scenario = Scenario::start("dockershim", Minor::V1_20)?;
+    labels::are_judged_alike(&scenario.control_plane)?;
     let name = scenario.node.address().to_string();
     scenario.configure(&scenario.fresh_config_of(&name)?)?;
     let status = scenario.wait_ready(JOIN)?;

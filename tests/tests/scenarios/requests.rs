@@ -176,7 +176,7 @@ impl Requests {
     /// Nobody signs meanwhile: the controller-manager is away.
     fn approved_and_then_nothing_or_anothers(&mut self) -> Result<()> {
         let name = self.ask()?;
-        self.scenario.control_plane.stop_component(Component::ControllerManager);
+        self.scenario.control_plane.kill_component(Component::ControllerManager);
         self.approve(&name)?;
         let unissued =
             ["is approved", "kubernetes.io/kube-apiserver-client-kubelet", "--cluster-signing-cert-file"];

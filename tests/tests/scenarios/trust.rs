@@ -104,8 +104,17 @@ impl Joining {
 }
 
 #[test]
-fn a_cluster_of_kubeadms_is_joined_with_server_token_and_pin() -> Result<()> {
-    let mut joining = Joining { scenario: Scenario::start("trust", Minor::V1_36)? };
+fn a_cluster_of_kubeadm_1_36_is_joined_with_server_token_and_pin() -> Result<()> {
+    cluster_of_kubeadms("trust", Minor::V1_36)
+}
+
+#[test]
+fn a_cluster_of_kubeadm_1_20_is_joined_with_server_token_and_pin() -> Result<()> {
+    cluster_of_kubeadms("trust-1.20", Minor::V1_20)
+}
+
+fn cluster_of_kubeadms(name: &str, minor: Minor) -> Result<()> {
+    let mut joining = Joining { scenario: Scenario::start(name, minor)? };
     kubeadm(&joining.scenario)?;
     let pin = pin(&joining.scenario)?;
     let wrong = format!("sha256:{}", "ab".repeat(32));

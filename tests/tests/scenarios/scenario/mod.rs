@@ -1,5 +1,6 @@
 //! A cluster and a machine with the package installed: what every scenario starts from.
 
+pub(crate) mod labels;
 pub(crate) mod talker;
 
 use std::path::PathBuf;
