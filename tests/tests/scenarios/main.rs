@@ -16,6 +16,7 @@ mod daemon;
 mod import;
 mod jobs;
 mod join;
+mod moved;
 mod package;
 mod requests;
 mod rig;

@@ -1,6 +1,5 @@
 //! Labels that a node may not set on itself: what the configuration refuses is what the API server would refuse, and what
 //! it takes, the API server takes.
-#![allow(dead_code, reason = "no file of scenarios needs all of it")]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,15 +1,11 @@
 //! A machine with the certificates of another cluster: named, and at home in the new one as soon as there is a token.
-#![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
-#![allow(missing_docs, reason = "a test's name says what it shows")]
-
-mod scenario;
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::scenario::{DROP_IN, NODE, Scenario, from_make, talker};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Artefacts, ControlPlane, Minor};
-use scenario::{NODE, Scenario, from_make, talker};
 
 /// Within this a trouble has to be told.
 const SEEN: Duration = Duration::from_secs(10);
@@ -80,7 +76,7 @@ fn rebuilt_at_the_same_address(scenario: &mut Scenario) -> Result<()> {
         scenario.agent(&["token", "create", "--node", NODE, "--print", "token"])?,
         0o600,
     )?;
-    scenario.node.put(scenario::DROP_IN, setting, 0o600)?;
+    scenario.node.put(DROP_IN, setting, 0o600)?;
     is_at_home(scenario, &scenario.control_plane)?;
     ensure!(scenario.incarnation()? == daemon, "the daemon was restarted");
     Ok(())
@@ -107,7 +103,7 @@ fn moved_with_a_token(scenario: &Scenario, minor: Minor) -> Result<()> {
     let _approver = Approver(ours(&["approver"])?.stdout(Stdio::null()).spawn()?);
     let config = ours(&["token", "create", "--node", NODE, "--print", "config"])?.output()?.stdout;
     let daemon = scenario.incarnation()?;
-    scenario.node.exec(&["rm", "-f", scenario::DROP_IN])?;
+    scenario.node.exec(&["rm", "-f", DROP_IN])?;
     scenario.configure(&String::from_utf8(config)?)?;
     let moved = || Ok(scenario.status()?.filter(|s| s["server"] == other.server().as_str()));
     lab::wait_until("the new configuration", SEEN, moved)?;
