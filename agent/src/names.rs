@@ -71,11 +71,15 @@ impl FromStr for NodeName {
             return Err(Invalid(format!("a node name has 1 to 253 characters, `{name}` has {}", name.len())));
         }
         if name.bytes().any(|b| b.is_ascii_uppercase()) {
-            // In lower case it could be a token that was written with capital letters.
-            return Err(Invalid(Token::scrub(&format!(
-                "`{name}` has upper-case letters, which Kubernetes refuses in a node name; write `{}`",
-                name.to_ascii_lowercase()
-            ))));
+            let lower = name.to_ascii_lowercase();
+            let why = "has upper-case letters, which Kubernetes refuses in a node name";
+            // A token that was typed with capital letters, in the wrong place.
+            let is_secret = lower.parse::<Token>().is_ok();
+            return Err(Invalid(if is_secret {
+                format!("it {why}")
+            } else {
+                format!("`{name}` {why}; write `{lower}`")
+            }));
         }
         let label_ok = |label: &str| {
             !label.is_empty()
