@@ -1,6 +1,7 @@
 //! KubeletConfiguration, and the unit with the flags that have no field.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde_json::{Value, json};
 
@@ -107,24 +108,38 @@ fn reserved_cgroups(config: &Config, facts: &Facts, cgroup_driver: &str) -> Stri
     let fields = &config.kubelet.config;
     let enforced = fields.get("enforceNodeAllocatable").and_then(Value::as_array);
     let is_enforced = |level: &str| enforced.is_some_and(|levels| levels.iter().any(|found| *found == level));
-    let mut line = String::new();
+    let (mut made, mut filled) = (String::new(), String::new());
     for (level, field) in
         [("kube-reserved", "kubeReservedCgroup"), ("system-reserved", "systemReservedCgroup")]
     {
         let Some(cgroup) = fields.get(field).and_then(Value::as_str).filter(|_| is_enforced(level)) else {
             continue;
         };
-        let cgroup = cgroup.trim_start_matches('/');
+        let cgroup = cgroup.trim_matches('/');
         if cgroup_driver != "cgroupfs" || cgroup.is_empty() || cgroup.split('/').any(|part| part == "..") {
             continue;
         }
         for hierarchy in &facts.cgroup_hierarchies {
-            line.push(' ');
-            line.push_str(&units::word(&format!("/sys/fs/cgroup/{hierarchy}/{cgroup}")));
+            made.push(' ');
+            made.push_str(&units::word(&format!("/sys/fs/cgroup/{hierarchy}/{cgroup}")));
+            if *hierarchy == "cpuset" {
+                let parts: Vec<String> = cgroup.split('/').map(units::word).collect();
+                let _ = writeln!(
+                    filled,
+                    "ExecStartPre=/bin/sh -ec {} sh {}",
+                    units::word(CPUSET),
+                    parts.join(" ")
+                );
+            }
         }
     }
-    if line.is_empty() { line } else { format!("ExecStartPre=/bin/mkdir -p{line}\n") }
+    if made.is_empty() { made } else { format!("ExecStartPre=/bin/mkdir -p{made}\n{filled}") }
 }
+
+/// A new cgroup of `cpuset` has no processor and no memory, and none below it can be given any: the kubelet 1.36, which
+/// gives them, ends with "permission denied". Each that has none takes those of the one above it.
+const CPUSET: &str = "cd /sys/fs/cgroup/cpuset; for part; do for file in cpuset.cpus cpuset.mems; do \
+                      test -n \"$(cat $part/$file)\" || cat $file > $part/$file; done; cd $part; done";
 
 /// `kubelet.service`. `None` while the program is not found.
 ///

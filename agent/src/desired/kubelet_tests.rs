@@ -53,6 +53,17 @@ fn cgroups_of_enforced_reservations_are_made_in_each_hierarchy_of_v1() {
 }
 
 #[test]
+fn cpusets_are_filled_from_the_root_down() {
+    let unit = unit_on(&V1, RESERVED);
+    let lines: Vec<&str> = unit.lines().filter(|line| line.starts_with("ExecStartPre=/bin/sh ")).collect();
+    assert!(lines[0].ends_with(" sh system.slice kubelet.service") && lines[1].ends_with(" sh system.slice"));
+    assert!(lines.len() == 2 && lines[0].contains("cat $$file > $$part/$$file"), "{lines:?}");
+    // Where there is no such hierarchy there is nothing to fill.
+    let unit = unit_on(&["memory/cgroup.procs"], RESERVED);
+    assert!(unit.contains("ExecStartPre=/bin/mkdir") && !unit.contains("/bin/sh"), "{unit}");
+}
+
+#[test]
 fn no_cgroup_is_made_that_nobody_asks_for() {
     for (cgroups, kubelet) in [
         // Nothing is enforced, or on no cgroup, or with slices of systemd's.
