@@ -6,6 +6,16 @@ use anyhow::{Context as _, Result};
 
 use crate::{Kubernetes, Minor, cache, go, images, node::NodeSpec, packages, root};
 
+/// What runs containers on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Engine {
+    /// docker, through dockershim or cri-dockerd.
+    #[default]
+    Docker,
+    /// containerd.
+    Containerd,
+}
+
 /// Programs, a node's root and its images.
 #[derive(Debug, Clone)]
 pub struct Artefacts {
@@ -19,7 +29,7 @@ impl Artefacts {
         packages::ensure_host()?;
         let kubernetes = Kubernetes::ensure(minor)?;
         let root = root::ensure(minor)?;
-        let mut node = NodeSpec { root, docker: None, programs: Vec::new() };
+        let mut node = NodeSpec { root, docker: None, containerd: None, programs: Vec::new() };
         let root_name =
             node.root.parent().and_then(|entry| entry.file_name()).context("the root has no name")?;
         node.docker = Some(images::ensure(&root_name.to_string_lossy(), node.clone())?);
@@ -29,6 +39,17 @@ impl Artefacts {
         }
         packages::etcd()?;
         Ok(Self { kubernetes, node })
+    }
+
+    /// The same for nodes on which `engine` runs containers.
+    pub fn ensure_for(minor: Minor, engine: Engine) -> Result<Self> {
+        let mut artefacts = Self::ensure(minor)?;
+        if engine == Engine::Containerd {
+            let root = artefacts.node.root.parent().and_then(|entry| entry.file_name());
+            let root = root.context("the root has no name")?.to_string_lossy();
+            artefacts.node.containerd = Some(images::ensure_for_containerd(&root, &artefacts.node)?);
+        }
+        Ok(artefacts)
     }
 
     /// Kubernetes' programs.

@@ -53,7 +53,7 @@ pub mod demo;
 pub mod floor;
 pub mod up;
 
-pub use artefacts::Artefacts;
+pub use artefacts::{Artefacts, Engine};
 pub use control_plane::{Component, ControlPlane};
 pub use fresh::Fresh;
 pub use images::{DEMO_IMAGE, PAUSE_IMAGE};
@@ -66,3 +66,4 @@ pub use process::wait_until;
 pub use progress::say;
 pub use quirks::config_fragment;
 pub use run::Run;
+pub use workload::prove as prove_workload;

@@ -27,6 +27,16 @@ exec runc "$@"
 const OOM_DAEMON_JSON: &str = r#"{"default-runtime": "lab-runc", "runtimes": {"lab-runc": {"path": "/usr/local/sbin/lab-runc"}}}
 "#;
 
+/// containerd's own way around it. The rest is what Debian's package has in this file.
+const OOM_CONTAINERD: &str = r#"version = 2
+
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+"#;
+
 /// udev units: in a container with a writable /sys they would trigger events on the host's devices. Elsewhere they
 /// skip themselves in containers, whose /sys is read-only.
 const UDEV_UNITS: [&str; 5] = [
@@ -61,6 +71,11 @@ pub(crate) fn node_files() -> Result<Vec<NodeFile>> {
     if !may_lower_oom_score()? {
         files.push(NodeFile::Content { path: "usr/local/sbin/lab-runc", mode: 0o755, text: OOM_RUNTIME });
         files.push(NodeFile::Content { path: "etc/docker/daemon.json", mode: 0o644, text: OOM_DAEMON_JSON });
+        files.push(NodeFile::Content {
+            path: "etc/containerd/config.toml",
+            mode: 0o644,
+            text: OOM_CONTAINERD,
+        });
     }
     Ok(files)
 }

@@ -215,7 +215,8 @@ pub(super) struct NodeFragment {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RuntimeFragment {
-    /// Which runtime. Default: `docker`.
+    /// Which runtime. `docker`: through the kubelet itself up to Kubernetes 1.23, through cri-dockerd from 1.24.
+    /// `containerd`: 1.6 or later, and 1.x where the kubelet is older than 1.23. Default: `docker`.
     pub(super) kind: Option<RuntimeKind>,
     /// Image of the pod sandbox. Default: `registry.k8s.io/pause:3.10`.
     pub(super) sandbox_image: Option<String>,

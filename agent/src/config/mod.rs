@@ -178,7 +178,7 @@ pub struct Taint {
 /// The container runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runtime {
-    /// Which one. Docker is the only one so far.
+    /// Which one.
     pub kind: RuntimeKind,
     /// The image of the pod sandbox; must be on the node before the kubelet starts.
     pub sandbox_image: String,
@@ -195,6 +195,8 @@ pub enum RuntimeKind {
     /// docker: through dockershim up to Kubernetes 1.23, through cri-dockerd from 1.24.
     #[default]
     Docker,
+    /// containerd, 1.6 or later.
+    Containerd,
 }
 
 /// The pod network.

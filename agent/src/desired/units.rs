@@ -7,6 +7,8 @@ use super::paths;
 
 /// docker's own unit.
 pub const DOCKER: &str = "docker.service";
+/// containerd's own unit.
+pub const CONTAINERD: &str = "containerd.service";
 /// The CRI shim of docker, from Kubernetes 1.24 on.
 pub const CRI_DOCKERD: &str = "cri-docker.service";
 /// The kubelet.
@@ -19,13 +21,16 @@ pub const SYSCTL: &str = "kn-agent-sysctl.service";
 pub const MODULES: &str = "kn-agent-modules.service";
 
 /// Every unit whose state matters.
-pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES];
+pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD];
 
 /// The files of ours that `unit` reads when it starts: it starts anew when one of them changes.
 pub fn inputs(unit: &str) -> Vec<PathBuf> {
     let of_its_own: &[&Path] = match unit {
-        // docker's unit is the distribution's.
+        // The engine's unit is the distribution's.
         DOCKER => return vec![paths::daemon_json().to_owned()],
+        CONTAINERD => {
+            return vec![paths::containerd_config().to_owned(), paths::containerd_drop_in().to_owned()];
+        }
         KUBELET => &[paths::kubelet_config(), paths::kubelet_kubeconfig()],
         KUBE_PROXY => &[paths::proxy_config(), paths::proxy_kubeconfig()],
         _ => &[],

@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::supplied;
-use crate::config::Config;
-use crate::desired::{DaemonJson, Facts, FileId, Program, cni, paths};
-use crate::ports::{program, root::Root};
+use crate::config::{Config, RuntimeKind};
+use crate::desired::{DaemonJson, Facts, FileId, Program, cni, containerd, paths};
+use crate::ports::{Failure, program, root::Root};
 
 /// Where programs are searched for.
 pub const SEARCHED: &[&str] =
@@ -28,7 +28,11 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         cri_dockerd: find(root, config.runtime.cri_dockerd.as_ref(), "cri-dockerd"),
         cgroup_v2: root.exists(Path::new("/sys/fs/cgroup/cgroup.controllers")),
         daemon_json: daemon_json(root),
-        docker_cgroup_driver: None,
+        containerd: match config.runtime.kind {
+            RuntimeKind::Docker => containerd::Found::default(),
+            RuntimeKind::Containerd => containerd(root),
+        },
+        engine_cgroup_driver: None,
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),
         cni_bin_dir: CNI_SEARCHED
@@ -99,6 +103,28 @@ fn daemon_json(root: &Root) -> DaemonJson {
         },
         Err(failure) => DaemonJson::Broken(failure.message),
     }
+}
+
+/// containerd's configuration, and what it may import beside ours.
+fn containerd(root: &Root) -> containerd::Found {
+    let text = |path: &Path| match root.read_following(path)? {
+        Some(file) => Ok(Some((String::from_utf8_lossy(&file.content).into_owned(), file.mode))),
+        None => Ok(None),
+    };
+    let ours = paths::containerd_drop_in();
+    let found = || -> Result<containerd::Found, Failure> {
+        let directory = ours.parent().unwrap_or(ours);
+        let mut drop_ins = Vec::new();
+        for name in root.list(directory)? {
+            let path = directory.join(name);
+            let other = path != ours && path.extension().is_some_and(|extension| extension == "toml");
+            if let Some((found, mode)) = if other { text(&path)? } else { None } {
+                drop_ins.push((path, found, mode));
+            }
+        }
+        Ok(containerd::Found::new(text(paths::containerd_config())?, drop_ins))
+    };
+    found().unwrap_or_else(|failure| containerd::Found::unreadable(failure.message))
 }
 
 /// Pods copy this file; systemd-resolved's stub on 127.0.0.53 is out of their reach and makes CoreDNS loop.

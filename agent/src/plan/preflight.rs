@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Verdict, View, later, network};
-use crate::config::NetworkPlugin;
-use crate::desired::{DaemonJson, Program, paths, runtime, versions};
+use super::{Verdict, View, later, needs_cri_dockerd, network};
+use crate::config::{NetworkPlugin, RuntimeKind};
+use crate::desired::{DaemonJson, Program, engine, paths, runtime, versions};
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
 
@@ -35,13 +35,15 @@ pub const NAMES: &[&str] = &[
     "cri-dockerd",
     "docker",
     "daemon-json",
+    "containerd",
+    "containerd-config",
     "cgroup-driver",
     "sandbox-image",
     "cni-plugins",
     "cni-conf",
 ];
 
-/// Only a running docker tells its images, and it runs after these checks: the phase of the runtime waits for the image.
+/// Only a running engine tells its images, and it runs after these checks: the phase of the runtime waits for the image.
 const NOT_HELD_BACK: &str = "sandbox-image";
 
 /// Whether the operator wants this check's failure only reported.
@@ -56,24 +58,16 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     let mut outcomes = vec![
         ("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref())),
         ("kubelet-flags", flags(&facts.kubelet, config.kubelet.extra_args.keys())),
-        ("docker", docker(view)),
-        (
-            "daemon-json",
-            match &facts.daemon_json {
-                DaemonJson::Keys(_) => Ok(format!("{} parses or is absent", paths::daemon_json().display())),
-                DaemonJson::Broken(why) => Err((Reason::FileTrouble, why.clone())),
-            },
-        ),
-        ("cgroup-driver", cgroup_driver(view)),
-        ("sandbox-image", sandbox_image(view)),
     ];
+    outcomes.extend(of_engine(view));
+    outcomes.extend([("cgroup-driver", cgroup_driver(view)), ("sandbox-image", sandbox_image(view))]);
     if config.proxy.enabled {
         outcomes.push((
             "kube-proxy",
             program("kube-proxy", &facts.proxy, config.proxy.component.binary.as_deref()),
         ));
     }
-    if facts.kubelet.version.is_some_and(versions::needs_cri_dockerd) {
+    if needs_cri_dockerd(view) {
         outcomes.push((
             "cri-dockerd",
             match &facts.cri_dockerd {
@@ -140,6 +134,34 @@ fn missing(name: &str, configured: Option<&std::path::Path>) -> String {
     }
 }
 
+/// The engine is installed, and its configuration can be added to.
+fn of_engine(view: View<'_>) -> [(&'static str, Result<String, (Reason, String)>); 2] {
+    let trouble = |why| (Reason::FileTrouble, why);
+    match view.config.runtime.kind {
+        RuntimeKind::Docker => [
+            ("docker", installed(view, "docker", "docker.io")),
+            (
+                "daemon-json",
+                match &view.observed.facts.daemon_json {
+                    DaemonJson::Keys(_) => {
+                        Ok(format!("{} parses or is absent", paths::daemon_json().display()))
+                    }
+                    DaemonJson::Broken(why) => Err(trouble(why.clone())),
+                },
+            ),
+        ],
+        RuntimeKind::Containerd => [
+            ("containerd", installed(view, "containerd", "containerd")),
+            (
+                "containerd-config",
+                engine::files(view.config, &view.observed.facts)
+                    .map(|_| format!("{} can be added to", paths::containerd_config().display()))
+                    .map_err(trouble),
+            ),
+        ],
+    }
+}
+
 fn program(
     name: &str,
     found: &Program,
@@ -180,8 +202,12 @@ fn flags<'a>(
     ))
 }
 
-/// What is contradictory before anything runs; the driver of a docker that runs is the runtime's phase's.
+/// What is contradictory before anything runs; the driver of an engine that runs is the runtime's phase's. containerd is
+/// told the kubelet's.
 fn cgroup_driver(view: View<'_>) -> Result<String, (Reason, String)> {
+    if view.config.runtime.kind == RuntimeKind::Containerd {
+        return Ok(runtime::kubelet_cgroup_driver(view.config, &view.observed.facts));
+    }
     let dockers = runtime::docker_cgroup_driver(view.config, &view.observed.facts);
     match view.config.kubelet.config.get("cgroupDriver").and_then(|value| value.as_str()) {
         Some(kubelets) if kubelets != dockers => Err((
@@ -210,26 +236,27 @@ fn cni_conf(view: View<'_>) -> Result<String, (Reason, String)> {
 
 fn sandbox_image(view: View<'_>) -> Result<String, (Reason, String)> {
     let image = &view.config.runtime.sandbox_image;
-    match &view.observed.docker {
-        docker if docker.answers.is_err() => Ok(format!("{image}, looked for when docker runs")),
-        docker if docker.has_sandbox_image => Ok(image.clone()),
+    match &view.observed.engine {
+        engine if engine.answers.is_err() => {
+            Ok(format!("{image}, looked for when {} runs", engine::name(view.config.runtime.kind)))
+        }
+        engine if engine.has_sandbox_image => Ok(image.clone()),
         _ => {
             Err((Reason::SandboxImageMissing, format!("the pod sandbox image `{image}` is not on this node")))
         }
     }
 }
 
-fn docker(view: View<'_>) -> Result<String, (Reason, String)> {
-    match view.observed.units.get(crate::desired::units::DOCKER) {
-        Some(Ok(state)) if state.load == "loaded" => Ok("docker.service".to_owned()),
-        Some(Ok(state)) if state.load == "masked" => {
-            Err((Reason::UnitMasked, "docker.service is masked".to_owned()))
-        }
+fn installed(view: View<'_>, name: &str, package: &str) -> Result<String, (Reason, String)> {
+    let unit = engine::unit(view.config.runtime.kind);
+    match view.observed.units.get(unit) {
+        Some(Ok(state)) if state.load == "loaded" => Ok(unit.to_owned()),
+        Some(Ok(state)) if state.load == "masked" => Err((Reason::UnitMasked, format!("{unit} is masked"))),
         Some(Ok(state)) => Err((
             Reason::BinaryMissing,
-            format!("docker.service is {}; install docker (Debian: docker.io)", state.load),
+            format!("{unit} is {}; install {name} (Debian: {package})", state.load),
         )),
         Some(Err(failure)) => Err((failure.reason, failure.message.clone())),
-        None => Ok("docker.service was not looked at".to_owned()),
+        None => Ok(format!("{unit} was not looked at")),
     }
 }

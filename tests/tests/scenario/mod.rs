@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lab::{Artefacts, ControlPlane, Minor, Node, wait_until};
+use lab::{Artefacts, ControlPlane, Engine, Minor, Node, wait_until};
 use serde_json::Value;
 
 /// A join takes seconds; on a busy machine a multiple.
@@ -59,8 +59,13 @@ fn from_make(variable: &str) -> Result<PathBuf> {
 impl Scenario {
     /// Boots everything; the cluster has its bindings, the machine has the package and no configuration.
     pub(crate) fn start(name: &str, minor: Minor) -> Result<Self> {
+        Self::start_with(name, minor, Engine::Docker)
+    }
+
+    /// The same on a machine whose containers `engine` runs.
+    pub(crate) fn start_with(name: &str, minor: Minor, engine: Engine) -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let artefacts = Artefacts::ensure(minor)?;
+        let artefacts = Artefacts::ensure_for(minor, engine)?;
         let control_plane = ControlPlane::start(name, &artefacts)?;
         let node = Node::boot(control_plane.run(), &artefacts, NODE)?;
         let mut scenario = Self { approver: None, node, control_plane, _turn: turn };
@@ -121,6 +126,10 @@ impl Scenario {
     /// Puts in place what differs from a usual machine.
     pub(crate) fn configure_lab(&self) -> Result<()> {
         self.node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
+        if self.node.engine() == Engine::Containerd {
+            let kind = "runtime: {kind: containerd}\n";
+            self.node.put("/etc/kn-agent/config.d/30-runtime.yaml", kind, 0o644)?;
+        }
         self.node.put(
             "/etc/kn-agent/config.d/50-lab.yaml",
             lab::config_fragment(self.control_plane.minor()),

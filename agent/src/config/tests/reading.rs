@@ -41,7 +41,7 @@ fn shape_errors_name_file_line_and_remedy() {
         ("proxy: {enabled: 5}", "expected `true` or `false`, found `5`"),
         ("proxy: {mode: ipvs}", "expected `iptables` or `nftables`, found `ipvs`"),
         ("proxy: {mode: nftable}", "did you mean `nftables`?"),
-        ("runtime: {kind: containerd}", "expected `docker`, found `containerd`"),
+        ("runtime: {kind: podman}", "expected `docker` or `containerd`, found `podman`"),
         ("node: {labels: [a]}", "node.labels: expected a mapping of names to text, found a list"),
         ("node: {labels: {a: [b]}}", "node.labels.a: expected text, found a list"),
         ("node: {taints: a}", "node.taints: expected a list of texts, found `a`"),
