@@ -4,34 +4,128 @@
 
 mod scenario;
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
-use lab::{Engine, Minor};
-use scenario::{JOIN, NODE, Scenario};
+use lab::{Engine, Minor, wait_until};
+use scenario::{DROP_IN, JOIN, NODE, Scenario};
 
-const CONFIG: &str = "/etc/containerd/config.toml";
+/// A runtime that hangs is named within this.
+const NAMED: Duration = Duration::from_secs(30);
 
-/// What the operator wrote, with docker's package's own line.
-const OPERATORS: &str = "# ours, since 2019\ndisabled_plugins = [\"cri\"]\n";
+/// As docker's package ships it, and a comment that must stay.
+const DISABLE_CRI: &str = "
+sed -i '1a disabled_plugins = [\"io.containerd.grpc.v1.cri\"] # as shipped' /etc/containerd/config.toml
+echo '# the end, since 2019' >> /etc/containerd/config.toml";
 
-/// Ready from outside too, on containerd, with a pod that answers.
-fn joins(scenario: &Scenario, version: &str) -> Result<()> {
-    scenario.configure(&scenario.fresh_config()?)?;
-    let status = scenario.wait_ready(JOIN)?;
-    lab::say(format_args!("{}", serde_json::to_string(&status["phases"])?));
+/// Another file that containerd reads; its argument is what it says.
+const IMPORT: &str = "
+grep -q ^imports /etc/containerd/config.toml || sed -i '1a imports = [\"/etc/containerd/other.toml\"]' /etc/containerd/config.toml
+printf 'version = 2\n%s\n' \"$1\" > /etc/containerd/other.toml
+touch /etc/containerd/config.toml";
+
+fn configure(scenario: &Scenario) -> Result<()> {
+    scenario.configure(&scenario.fresh_config()?)
+}
+
+/// Ready from outside too, on containerd, with a pod that answers, and nothing left to do.
+fn is_ready(scenario: &Scenario, version: &str) -> Result<()> {
+    scenario.wait_ready(JOIN)?;
     let kubectl = scenario.control_plane.kubectl()?;
     ensure!(kubectl.node_condition(NODE, "Ready")?.as_deref() == Some("True"));
     let runtime =
         kubectl.run(&["get", "node", NODE, "-o", "jsonpath={.status.nodeInfo.containerRuntimeVersion}"])?;
     ensure!(runtime.starts_with(&format!("containerd://{version}")), "{runtime}");
     ensure!(scenario.unit("docker.service", "ActiveState")? == "inactive");
-    scenario.node.exec(&["kn-agent", "status"]).map(lab::say)?;
     lab::prove_workload(&scenario.control_plane, &scenario.node)?;
-    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing to do"));
+    let plan = scenario.node.exec(&["kn-agent", "plan"])?;
+    ensure!(plan.starts_with("nothing to do"), "{plan}");
+    lab::say(scenario.node.exec(&["kn-agent", "status"])?);
+    Ok(())
+}
+
+/// Waits until `status` gives the reason; no kubelet was started for it.
+fn is_named(scenario: &Scenario, reason: &str, message: &str) -> Result<()> {
+    let phase = scenario.wait_reason(reason, JOIN)?;
+    let told = phase["message"].as_str().unwrap_or_default();
+    lab::say(format_args!("{reason}: {told}"));
+    ensure!(told.contains(message), "{told}");
+    ensure!(scenario.unit("kubelet.service", "ActiveState")? != "active", "the kubelet runs");
     Ok(())
 }
 
 #[test]
 fn kubernetes_1_36_joins_with_containerd_and_a_configuration_of_the_operators() -> Result<()> {
     let scenario = Scenario::start_with("containerd", Minor::V1_36, Engine::Containerd)?;
-    joins(&scenario, "1.7.")
+    scenario.node.sh(DISABLE_CRI, &[])?;
+    configure(&scenario)?;
+    is_ready(&scenario, "1.7.")?;
+    let config = scenario.node.exec(&["cat", "/etc/containerd/config.toml"])?;
+    ensure!(config.contains("disabled_plugins = [] # as shipped"), "{config}");
+    ensure!(config.ends_with("# the end, since 2019\n") && config.contains("SystemdCgroup = "), "{config}");
+    a_hung_containerd_is_named(&scenario)
+}
+
+/// Its unit stays active, and nobody answers.
+fn a_hung_containerd_is_named(scenario: &Scenario) -> Result<()> {
+    let pid = scenario.unit("containerd.service", "MainPID")?;
+    let kubelet = || scenario.unit("kubelet.service", "MainPID");
+    let before = kubelet()?;
+    scenario.node.exec(&["kill", "-STOP", &pid])?;
+    let begun = Instant::now();
+    let phase = scenario.wait_reason("RuntimeUnresponsive", NAMED)?;
+    lab::say(format_args!("{} after {:.1} s", phase["message"], begun.elapsed().as_secs_f32()));
+    ensure!(phase["message"].as_str().is_some_and(|told| told.contains("no answer within 2s")), "{phase}");
+    ensure!(scenario.unit("containerd.service", "ActiveState")? == "active");
+    ensure!(kubelet()? == before, "the kubelet was restarted");
+    scenario.node.exec(&["kill", "-CONT", &pid])?;
+    scenario.wait_ready(JOIN)?;
+    ensure!(scenario.unit("containerd.service", "MainPID")? == pid, "containerd was restarted");
+    Ok(())
+}
+
+#[test]
+fn kubernetes_1_20_joins_with_containerd_as_a_remote_runtime() -> Result<()> {
+    let scenario = Scenario::start_with("containerd-old", Minor::V1_20, Engine::Containerd)?;
+    configure(&scenario)?;
+    is_ready(&scenario, "1.6.")?;
+    let unit = scenario.node.exec(&["cat", "/etc/systemd/system/kubelet.service"])?;
+    ensure!(unit.contains("--container-runtime=remote"), "{unit}");
+    ensure!(unit.contains("--container-runtime-endpoint=unix:///run/containerd/containerd.sock"), "{unit}");
+    ensure!(!unit.contains("network-plugin") && !unit.contains("docker.service"), "{unit}");
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_containerd_is_named_before_the_kubelet_starts() -> Result<()> {
+    let scenario = Scenario::start_with("bad-containerd", Minor::V1_36, Engine::Containerd)?;
+    let (node, unit) = (&scenario.node, "/usr/lib/systemd/system/containerd.service");
+    node.sh("mv \"$1\" /root/ && systemctl daemon-reload", &[unit])?;
+    configure(&scenario)?;
+    is_named(&scenario, "BinaryMissing", "install containerd (Debian: containerd)")?;
+    ensure!(!node.exec(&["cat", "/etc/containerd/config.toml"])?.contains("sandbox_image"));
+
+    node.sh(IMPORT, &["disabled_plugins = [\"io.containerd.grpc.v1.cri\"]"])?;
+    node.sh("mv /root/containerd.service \"$1\" && systemctl daemon-reload", &[unit])?;
+    is_named(&scenario, "CriMissing", "containerd answers without its CRI plugin: ")?;
+
+    // The lab's driver is cgroupfs on cgroup v1, systemd on v2: the other one.
+    let driver =
+        if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "false" } else { "true" };
+    let runtime = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"";
+    let options =
+        "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\nSystemdCgroup = ";
+    node.sh(IMPORT, &[&format!("{runtime}\n{options}{driver}")])?;
+    is_named(&scenario, "CgroupDriverMismatch", "containerd uses the cgroup driver ")?;
+
+    node.put(DROP_IN, "runtime: {sandboxImage: 'example.com/none:1'}\n", 0o600)?;
+    node.sh("rm /etc/containerd/other.toml && sed -i /^imports/d /etc/containerd/config.toml", &[])?;
+    is_named(&scenario, "SandboxImageMissing", "`example.com/none:1`")?;
+
+    // The control: nothing else was wrong with it.
+    node.exec(&["rm", DROP_IN])?;
+    wait_until("the node to be Ready", JOIN, || {
+        Ok(scenario.status()?.filter(|status| status["ready"] == true).map(drop))
+    })?;
+    is_ready(&scenario, "1.7.")
 }

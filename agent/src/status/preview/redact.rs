@@ -48,6 +48,9 @@ impl Redactor {
 fn without_value(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
     let ends = NAMES.iter().flat_map(|name| lower.match_indices(name).map(|(at, name)| at + name.len()));
+    // containerd's, for a registry; within other words it is no secret.
+    let auth = lower.trim_start().starts_with("auth =").then(|| line.len() - lower.trim_start().len() + 4);
+    let ends = ends.chain(auth);
     let hidden = ends.filter_map(|end| value_behind(&line[end..]).map(|offset| end + offset)).min();
     match hidden {
         Some(at) => format!("{}{REDACTED}", &line[..at]),
@@ -103,6 +106,7 @@ mod tests {
             ("    token: canary", "    token: [redacted]"),
             ("    client-key-data: LS0tcanary==", "    client-key-data: [redacted]"),
             ("  password: \"canary\"", "  password: [redacted]"),
+            ("  auth = \"canary\"", "  auth = [redacted]"),
             ("{\"a\": 1, \"registryToken\": \"canary\"}", "{\"a\": 1, \"registryToken\": [redacted]"),
             (
                 "Environment=\"AWS_SECRET_ACCESS_KEY=canary\"",
