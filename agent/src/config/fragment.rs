@@ -220,6 +220,9 @@ pub(super) struct RuntimeFragment {
     pub(super) kind: Option<RuntimeKind>,
     /// Image of the pod sandbox. Default: `registry.k8s.io/pause:3.10`.
     pub(super) sandbox_image: Option<String>,
+    /// A directory; an absolute path. Every file in it that ends in `.tar` is loaded into the runtime before the node joins,
+    /// by `docker load` or `ctr images import`. Default: none.
+    pub(super) images: Option<String>,
     /// The cri-dockerd program, which docker needs from Kubernetes 1.24; an absolute path. Default: searched for in the
     /// usual directories.
     pub(super) cri_dockerd: Option<String>,

@@ -182,6 +182,8 @@ pub struct Runtime {
     pub kind: RuntimeKind,
     /// The image of the pod sandbox; must be on the node before the kubelet starts.
     pub sandbox_image: String,
+    /// A directory of image files to load before the node joins. `None`: none.
+    pub images: Option<PathBuf>,
     /// The cri-dockerd program (Kubernetes 1.24 and later). `None`: searched for.
     pub cri_dockerd: Option<PathBuf>,
     /// Keys for docker's `daemon.json`, merged over what stands there.

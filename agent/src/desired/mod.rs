@@ -7,6 +7,7 @@ pub mod containerd;
 pub mod engine;
 pub mod fields;
 pub mod files;
+pub mod images;
 pub mod kubeconfig;
 pub mod kubelet;
 pub mod node;
@@ -41,6 +42,10 @@ pub struct Facts {
     pub containerd: containerd::Found,
     /// The cgroup driver of the engine that runs, once it has told it.
     pub engine_cgroup_driver: Option<String>,
+    /// Files of images to load, and when each was written, microseconds since 1970.
+    pub image_tars: Vec<(PathBuf, i64)>,
+    /// The program that loads them.
+    pub image_loader: Option<PathBuf>,
     /// The resolver configuration pods can use: not the stub on 127.0.0.53.
     pub resolv_conf: PathBuf,
     /// The address on the way to the API server.
@@ -84,8 +89,8 @@ pub enum DaemonJson {
 pub struct Desired {
     /// Files the Host phase writes before systemd is told: units, kernel settings, component configuration.
     pub host_files: Vec<FileSpec>,
-    /// The engine's own configuration, where it needs a change.
-    pub engine_files: Vec<FileSpec>,
+    /// The engine's own configuration where it needs a change, or why it can't be changed.
+    pub engine_files: Result<Vec<FileSpec>, String>,
     /// Units that start at boot.
     pub enabled: Vec<&'static str>,
     /// Kernel settings: name below `/proc/sys`, value.
@@ -107,7 +112,7 @@ pub struct Desired {
 impl Desired {
     /// Every file that must be as it is described here.
     pub fn files(&self) -> impl Iterator<Item = &FileSpec> {
-        self.host_files.iter().chain(&self.engine_files).chain([&self.engine_drop_in])
+        self.host_files.iter().chain(self.engine_files.iter().flatten()).chain([&self.engine_drop_in])
     }
 }
 
@@ -126,6 +131,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
         kubelet::configuration(config, facts, version, &driver),
         kubelet::unit(config, facts, version)?,
     ];
+    host_files.extend(images::unit(config, facts));
     let mut enabled = vec![engine::unit(config.runtime.kind), units::KUBELET];
     if interface == Interface::CriDockerd {
         host_files.push(runtime::cri_dockerd_unit(config, facts)?);
@@ -141,8 +147,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     }
     Some(Desired {
         host_files,
-        // What is in the way of it holds back the engine, which says so.
-        engine_files: engine::files(config, facts).unwrap_or_default(),
+        engine_files: engine::files(config, facts),
         engine_drop_in: engine::drop_in(config.runtime.kind),
         enabled,
         sysctls: files::SYSCTLS,

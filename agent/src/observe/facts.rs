@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::supplied;
 use crate::config::{Config, RuntimeKind};
-use crate::desired::{DaemonJson, Facts, FileId, Program, cni, containerd, paths};
+use crate::desired::{DaemonJson, Facts, FileId, Program, cni, containerd, images, paths};
 use crate::ports::{Failure, program, root::Root};
 
 /// Where programs are searched for.
@@ -32,6 +32,8 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
             RuntimeKind::Docker => containerd::Found::default(),
             RuntimeKind::Containerd => containerd(root),
         },
+        image_tars: config.runtime.images.as_deref().map_or_else(Vec::new, |dir| image_tars(root, dir)),
+        image_loader: find(root, None, images::loader(config.runtime.kind)),
         engine_cgroup_driver: None,
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),
@@ -125,6 +127,16 @@ fn containerd(root: &Root) -> containerd::Found {
         Ok(containerd::Found::new(text(paths::containerd_config())?, drop_ins))
     };
     found().unwrap_or_else(|failure| containerd::Found::unreadable(failure.message))
+}
+
+fn image_tars(root: &Root, directory: &Path) -> Vec<(PathBuf, i64)> {
+    let written = |path: PathBuf| {
+        let meta = std::fs::metadata(root.path(&path)).ok().filter(std::fs::Metadata::is_file)?;
+        Some((path, meta.mtime() * 1_000_000 + meta.mtime_nsec() / 1000))
+    };
+    let names = root.list(directory).unwrap_or_default();
+    let tars = names.into_iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == "tar"));
+    tars.filter_map(|name| written(directory.join(name))).collect()
 }
 
 /// Pods copy this file; systemd-resolved's stub on 127.0.0.53 is out of their reach and makes CoreDNS loop.

@@ -1,10 +1,11 @@
 //! The container engine that the CRI stands on: docker, or containerd, which is both.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::{Verdict, View, again, bring_up, files, newest_write};
 use crate::config::RuntimeKind;
-use crate::desired::{engine, units};
+use crate::desired::{FileSpec, engine, units};
 use crate::reason::Reason;
 
 /// It runs with the configuration it needs, and answers.
@@ -41,9 +42,18 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     }
 }
 
+/// What its configuration must be: known before the kubelet's version is, and read but once a pass where that is known.
+pub(super) fn files_of(view: View<'_>) -> Cow<'_, Result<Vec<FileSpec>, String>> {
+    match view.desired {
+        Some(desired) => Cow::Borrowed(&desired.engine_files),
+        None => Cow::Owned(engine::files(view.config, &view.observed.facts)),
+    }
+}
+
 /// Its configuration is as it must be; `None` where it is.
 fn configured(view: View<'_>) -> Option<Verdict> {
-    let files = match engine::files(view.config, &view.observed.facts) {
+    let files = files_of(view);
+    let files = match files.as_ref() {
         Ok(files) => files,
         Err(why) => return Some(Verdict::blocked(Reason::FileTrouble, why)),
     };
@@ -51,7 +61,7 @@ fn configured(view: View<'_>) -> Option<Verdict> {
         return Some(super::version_unknown(view));
     }
     let mut steps = Vec::new();
-    for spec in &files {
+    for spec in files {
         match files::write(view, spec) {
             Ok(step) => steps.extend(step),
             Err(verdict) => return Some(verdict),

@@ -3,6 +3,7 @@
 mod engine;
 mod files;
 pub mod identity;
+mod images;
 mod kubelet;
 mod network;
 mod node;

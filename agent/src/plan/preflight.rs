@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Verdict, View, later, needs_cri_dockerd, network};
+use super::{Verdict, View, images, later, needs_cri_dockerd, network};
 use crate::config::{NetworkPlugin, RuntimeKind};
 use crate::desired::{DaemonJson, Program, engine, paths, runtime, versions};
 use crate::observe::facts::SEARCHED;
@@ -27,6 +27,9 @@ pub struct Check {
 #[serde(transparent)]
 pub struct Problem(pub Reason);
 
+/// What a check found, or what is wrong.
+type Found = Result<String, (Reason, String)>;
+
 /// Every check's name.
 pub const NAMES: &[&str] = &[
     "kubelet",
@@ -39,6 +42,7 @@ pub const NAMES: &[&str] = &[
     "containerd-config",
     "cgroup-driver",
     "sandbox-image",
+    "images",
     "cni-plugins",
     "cni-conf",
 ];
@@ -79,6 +83,9 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
             },
         ));
     }
+    if let Some(directory) = &config.runtime.images {
+        outcomes.push(("images", images::check(view, directory)));
+    }
     if config.network.plugin == NetworkPlugin::Bridge {
         outcomes.extend([("cni-plugins", cni_plugins(view)), ("cni-conf", cni_conf(view))]);
     }
@@ -87,7 +94,7 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
             format!("preflight.ignore: there is no check `{unknown}`; there are {}", NAMES.join(", "));
         outcomes.push(("ignore", Err((Reason::PreflightFailed, found))));
     }
-    let check = |(name, outcome): (&'static str, Result<String, (Reason, String)>)| {
+    let check = |(name, outcome): (&'static str, Found)| {
         let (problem, found) = match outcome {
             Ok(found) => (None, found),
             Err((reason, found)) => (Some(Problem(reason)), found),
@@ -127,7 +134,7 @@ pub(super) fn programs(view: View<'_>) -> Verdict {
     }
 }
 
-fn missing(name: &str, configured: Option<&std::path::Path>) -> String {
+pub(super) fn missing(name: &str, configured: Option<&std::path::Path>) -> String {
     match configured {
         Some(path) => format!("`{}` is not there or not executable", path.display()),
         None => format!("no executable `{name}` in {}", SEARCHED.join(", ")),
@@ -135,7 +142,7 @@ fn missing(name: &str, configured: Option<&std::path::Path>) -> String {
 }
 
 /// The engine is installed, and its configuration can be added to.
-fn of_engine(view: View<'_>) -> [(&'static str, Result<String, (Reason, String)>); 2] {
+fn of_engine(view: View<'_>) -> [(&'static str, Found); 2] {
     let trouble = |why| (Reason::FileTrouble, why);
     match view.config.runtime.kind {
         RuntimeKind::Docker => [
@@ -154,19 +161,16 @@ fn of_engine(view: View<'_>) -> [(&'static str, Result<String, (Reason, String)>
             ("containerd", installed(view, "containerd", "containerd")),
             (
                 "containerd-config",
-                engine::files(view.config, &view.observed.facts)
-                    .map(|_| format!("{} can be added to", paths::containerd_config().display()))
-                    .map_err(trouble),
+                match super::engine::files_of(view).as_ref() {
+                    Ok(_) => Ok(format!("{} can be added to", paths::containerd_config().display())),
+                    Err(why) => Err(trouble(why.clone())),
+                },
             ),
         ],
     }
 }
 
-fn program(
-    name: &str,
-    found: &Program,
-    configured: Option<&std::path::Path>,
-) -> Result<String, (Reason, String)> {
+fn program(name: &str, found: &Program, configured: Option<&std::path::Path>) -> Found {
     let Some(path) = &found.path else { return Err((Reason::BinaryMissing, missing(name, configured))) };
     if let Some(error) = &found.error {
         return Err((Reason::BinaryMissing, error.clone()));
@@ -184,10 +188,7 @@ fn program(
     }
 }
 
-fn flags<'a>(
-    kubelet: &Program,
-    wanted: impl Iterator<Item = &'a String>,
-) -> Result<String, (Reason, String)> {
+fn flags<'a>(kubelet: &Program, wanted: impl Iterator<Item = &'a String>) -> Found {
     let unknown: Vec<&str> = wanted
         .map(String::as_str)
         .filter(|flag| !kubelet.flags.is_empty() && !kubelet.flags.iter().any(|f| f == flag))
@@ -204,7 +205,7 @@ fn flags<'a>(
 
 /// What is contradictory before anything runs; the driver of an engine that runs is the runtime's phase's. containerd is
 /// told the kubelet's.
-fn cgroup_driver(view: View<'_>) -> Result<String, (Reason, String)> {
+fn cgroup_driver(view: View<'_>) -> Found {
     if view.config.runtime.kind == RuntimeKind::Containerd {
         return Ok(runtime::kubelet_cgroup_driver(view.config, &view.observed.facts));
     }
@@ -218,7 +219,7 @@ fn cgroup_driver(view: View<'_>) -> Result<String, (Reason, String)> {
     }
 }
 
-fn cni_plugins(view: View<'_>) -> Result<String, (Reason, String)> {
+fn cni_plugins(view: View<'_>) -> Found {
     let lacking = &view.observed.missing_cni_plugins;
     let dir = crate::desired::cni_bin_dir(view.config, &view.observed.facts).display().to_string();
     if lacking.is_empty() {
@@ -227,14 +228,14 @@ fn cni_plugins(view: View<'_>) -> Result<String, (Reason, String)> {
     Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", "))))
 }
 
-fn cni_conf(view: View<'_>) -> Result<String, (Reason, String)> {
+fn cni_conf(view: View<'_>) -> Found {
     match network::conflict(view) {
         None => Ok(format!("nothing in `{}` sorts before ours", view.config.network.conf_dir.display())),
         Some(why) => Err((Reason::CniConflict, why)),
     }
 }
 
-fn sandbox_image(view: View<'_>) -> Result<String, (Reason, String)> {
+fn sandbox_image(view: View<'_>) -> Found {
     let image = &view.config.runtime.sandbox_image;
     match &view.observed.engine {
         engine if engine.answers.is_err() => {
@@ -247,7 +248,7 @@ fn sandbox_image(view: View<'_>) -> Result<String, (Reason, String)> {
     }
 }
 
-fn installed(view: View<'_>, name: &str, package: &str) -> Result<String, (Reason, String)> {
+fn installed(view: View<'_>, name: &str, package: &str) -> Found {
     let unit = engine::unit(view.config.runtime.kind);
     match view.observed.units.get(unit) {
         Some(Ok(state)) if state.load == "loaded" => Ok(unit.to_owned()),

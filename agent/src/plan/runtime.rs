@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::preflight::is_ignored;
-use super::{Verdict, View, again, bring_up, network, newest_write};
+use super::{Verdict, View, again, bring_up, images, network, newest_write};
 use crate::desired::{Interface, engine, units, versions};
 use crate::observe::runtime::Info;
 use crate::reason::Reason;
@@ -12,6 +12,9 @@ use crate::reason::Reason;
 /// on the node.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else { return super::version_unknown(view) };
+    if let Some(verdict) = images::loaded(view) {
+        return verdict;
+    }
     if let Some(verdict) = (desired.interface == Interface::CriDockerd).then(|| shim(view)).flatten() {
         return verdict;
     }

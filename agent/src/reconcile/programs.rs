@@ -12,6 +12,9 @@ use crate::plan::Plan;
 /// The pause before an engine is asked again that did not answer: as long as it is, `status` says so.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// The pause where only an operator can mend what it said; its restart is noticed at once.
+const MENDED_AGAIN: Duration = Duration::from_secs(10);
+
 /// The pause before a program is executed again that failed: each time costs up to 30 s.
 const EXECUTE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -55,10 +58,11 @@ impl Reconciler {
             loop {
                 let info = runtime::info(&root, kind).await;
                 let told = info.is_ok();
+                let is_lasting = info.as_ref().is_err_and(|failure| failure.reason.needs_operator());
                 if wake.send(Wake::Engine(info)).await.is_err() || told {
                     return;
                 }
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(if is_lasting { MENDED_AGAIN } else { AGAIN }).await;
             }
         };
         self.watches.insert(name, self.background.spawn(ask));

@@ -34,7 +34,7 @@ fn shape_errors_name_file_line_and_remedy() {
             "/etc/kn-agent/config.yaml:2: kubelet.confg: unknown key; did you mean `config`?",
         ),
         ("server: x", "server: unknown key; known here: `apiVersion`"),
-        ("runtime: {images: /i}", "runtime.images: unknown key; known here: `criDockerd`"),
+        ("runtime: {mirrors: /i}", "runtime.mirrors: unknown key; known here: `criDockerd`"),
         ("apiVersion: v1", "expected `kn-agent.io/v1alpha1`, found `v1`"),
         ("kind: Node", "expected `NodeConfig`, found `Node`"),
         ("cluster: [1]", "expected a mapping with `ca`"),

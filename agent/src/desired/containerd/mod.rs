@@ -11,6 +11,9 @@ use crate::config::Config;
 /// What is imported from beside the main file, where that says so; containerd 2.2 and later do by default.
 const IMPORTED: &str = "/etc/containerd/conf.d/*.toml";
 
+/// The same, from where the main file is.
+const IMPORTED_FROM_HERE: &str = "conf.d/*.toml";
+
 /// The runtimes that know `SystemdCgroup`.
 const RUNC: &str = "io.containerd.runc.v2";
 
@@ -196,7 +199,8 @@ fn is_neutral(main: &DocumentMut) -> bool {
 
 fn imports(main: &DocumentMut) -> bool {
     let imports = main.get("imports").and_then(Item::as_array);
-    imports.is_some_and(|list| list.iter().any(|path| path.as_str() == Some(IMPORTED)))
+    let ours = |path: &str| [IMPORTED, IMPORTED_FROM_HERE].contains(&path);
+    imports.is_some_and(|list| list.iter().any(|path| path.as_str().is_some_and(ours)))
 }
 
 /// Our file beside the others. containerd 1.x takes the section of a plugin from the last file alone, so everything that
@@ -258,12 +262,11 @@ fn put_bin_dir(document: &mut DocumentMut, form: Form, dir: &Path) -> Result<(),
     if form == Form::Two || single {
         return toml::put(document.as_item_mut(), &[&cni[..], &["bin_dir"]].concat(), text(dir));
     }
-    let list = found.and_then(|cni| cni.get("bin_dirs")?.as_array());
-    if list.is_some_and(|list| list.iter().any(|found| found.as_str() == dir.to_str())) {
-        return Ok(());
+    let mut list = found.and_then(|cni| cni.get("bin_dirs")?.as_array().cloned()).unwrap_or_default();
+    if !list.iter().any(|found| found.as_str() == dir.to_str()) {
+        list.insert(0, text(dir));
     }
-    let list = Value::Array(Array::from_iter([dir.display().to_string()]));
-    toml::put(document.as_item_mut(), &[&cni[..], &["bin_dirs"]].concat(), list)
+    toml::put(document.as_item_mut(), &[&cni[..], &["bin_dirs"]].concat(), Value::Array(list))
 }
 
 fn text(path: &Path) -> Value {

@@ -46,6 +46,8 @@ fn facts(containerd: Found) -> Facts {
         daemon_json: DaemonJson::Keys(serde_json::Map::new()),
         containerd,
         engine_cgroup_driver: None,
+        image_tars: Vec::new(),
+        image_loader: None,
         resolv_conf: PathBuf::from("/etc/resolv.conf"),
         route_address: None,
         cni_bin_dir: None,
@@ -147,6 +149,11 @@ fn form_3_has_other_names_and_keeps_the_key_of_the_plugins_directory() {
     let several =
         "version = 4\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = ''\nbin_dirs = ['/a', '/b']\n";
     assert_eq!(at(&changed(several), &format!("{runtime}/bin_dirs")).as_deref(), Some("['/a', '/b']"));
+    let mut config = config();
+    config.network.bin_dir = Some("/c".into());
+    let [file] = files(&config, &facts(found(Some(several), &[]))).unwrap().try_into().unwrap();
+    let dirs = at(&text(&file), &format!("{runtime}/bin_dirs")).unwrap();
+    assert_eq!(dirs.replace('\'', "\"").replace(", ", ","), "[\"/c\",\"/a\",\"/b\"]");
 }
 
 #[test]

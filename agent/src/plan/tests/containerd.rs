@@ -99,7 +99,9 @@ fn containerd_starts_anew_for_its_configuration_on_a_node_too() {
     for _ in 0..30 {
         let steps: Vec<_> = world.plan().steps().cloned().collect();
         restarts += steps.iter().filter(|step| matches!(step, Step::RestartUnit { .. })).count();
-        steps.iter().for_each(|step| world.apply(step));
+        for step in &steps {
+            world.apply(step);
+        }
         world.others_move();
     }
     assert!(world.plan().is_ready());
@@ -108,9 +110,50 @@ fn containerd_starts_anew_for_its_configuration_on_a_node_too() {
     let engine = world.plan().verdicts[&Phase::Engine].clone();
     let Verdict::Act(steps) = &engine else { panic!("{engine:?}") };
     assert_eq!(steps.iter().map(Step::key).collect::<Vec<_>>(), ["write /etc/containerd/config.toml"]);
-    steps.iter().for_each(|step| world.apply(step));
+    for step in steps {
+        world.apply(step);
+    }
     let because = "its files changed after it started".to_owned();
     let restart = Step::RestartUnit { unit: units::CONTAINERD, because };
     assert_eq!(world.plan().verdicts[&Phase::Engine], Verdict::Act(vec![restart]));
     assert!(settle(&mut world).is_ready());
+}
+
+#[test]
+fn images_on_the_node_are_loaded_once_and_before_the_kubelet_starts() {
+    let mut world = World::with_containerd();
+    let check = |world: &World| text(&world.plan().verdicts[&Phase::Preflight]);
+    world.edit(|config, observed| {
+        config.runtime.images = Some("/opt/images".into());
+        observed.facts.image_loader = Some("/usr/bin/ctr".into());
+    });
+    assert_eq!(
+        check(&world),
+        "FileTrouble: check images: `/opt/images` holds no file that ends in `.tar` (runtime.images)"
+    );
+    world.edit(|_, observed| observed.facts.image_tars = vec![("/opt/images/a b.tar".into(), 1)]);
+    let mut order = Vec::new();
+    for _ in 0..30 {
+        let steps: Vec<_> = world.plan().steps().cloned().collect();
+        order.extend(steps.iter().map(Step::key));
+        for step in &steps {
+            world.apply(step);
+        }
+        world.others_move();
+    }
+    assert!(world.plan().is_ready());
+    let at =
+        |key: &str| order.iter().position(|step| step == key).unwrap_or_else(|| panic!("{key}: {order:?}"));
+    assert!(at("start containerd.service") < at("start kn-agent-images.service"));
+    assert!(at("start kn-agent-images.service") < at("start kubelet.service"));
+    assert_eq!(order.iter().filter(|step| step.contains("start kn-agent-images")).count(), 1);
+    let unit = &world.observed.files[&paths::units().join(units::IMAGES)];
+    let unit = String::from_utf8(unit.as_ref().unwrap().as_ref().unwrap().content.clone()).unwrap();
+    let import = "ExecStart=/usr/bin/ctr --namespace=k8s.io images import \"/opt/images/a b.tar\"\n";
+    assert!(unit.ends_with(import), "{unit}");
+    // A boot: what is loaded stays. Where the sandbox image is lost it is loaded again.
+    "inactive".clone_into(&mut world.unit(units::IMAGES).unwrap().active);
+    assert!(world.plan().verdicts[&Phase::Runtime].is_satisfied());
+    world.edit(|_, observed| observed.engine.has_sandbox_image = false);
+    assert_eq!(world.plan().verdicts[&Phase::Runtime], Verdict::Act(vec![Step::StartUnit(units::IMAGES)]));
 }

@@ -173,7 +173,7 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
     assert_eq!(
         preflight(|config, _| ignore(config, "kublet")),
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
-         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, containerd, containerd-config, cgroup-driver, sandbox-image, cni-plugins, cni-conf"
+         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, containerd, containerd-config, cgroup-driver, sandbox-image, images, cni-plugins, cni-conf"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();

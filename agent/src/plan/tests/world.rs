@@ -69,6 +69,8 @@ impl World {
             resolv_conf: "/etc/resolv.conf".into(),
             route_address: Some("10.0.0.2".parse().unwrap()),
             engine_cgroup_driver: None,
+            image_tars: Vec::new(),
+            image_loader: None,
             containerd: Found::default(),
             cni_bin_dir: Some("/opt/cni/bin".into()),
             supplied_serves: None,
@@ -273,6 +275,7 @@ impl World {
             }
             units::CRI_DOCKERD => self.observed.engine.has_cri_socket = true,
             units::KUBELET => self.observed.kubelet_health = Ok(()),
+            units::IMAGES => self.observed.engine.has_sandbox_image = true,
             _ => self.observed.proxy_health = Ok(()),
         }
         if let Some(state) = self.unit(name) {

@@ -51,6 +51,8 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,
             engine_cgroup_driver: None,
+            image_tars: Vec::new(),
+            image_loader: None,
             containerd: Found::default(),
             cni_bin_dir: None,
             supplied_serves: None,
