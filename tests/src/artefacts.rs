@@ -12,8 +12,10 @@ pub enum Engine {
     /// docker, through dockershim or cri-dockerd.
     #[default]
     Docker,
-    /// containerd.
+    /// containerd, as the distribution has it.
     Containerd,
+    /// containerd 2, in `/usr/local/bin` before the distribution's.
+    Containerd2,
 }
 
 /// Programs, a node's root and its images.
@@ -44,10 +46,13 @@ impl Artefacts {
     /// The same for nodes on which `engine` runs containers.
     pub fn ensure_for(minor: Minor, engine: Engine) -> Result<Self> {
         let mut artefacts = Self::ensure(minor)?;
-        if engine == Engine::Containerd {
+        if engine != Engine::Docker {
             let root = artefacts.node.root.parent().and_then(|entry| entry.file_name());
             let root = root.context("the root has no name")?.to_string_lossy();
             artefacts.node.containerd = Some(images::ensure_for_containerd(&root, &artefacts.node)?);
+        }
+        if engine == Engine::Containerd2 {
+            artefacts.node.programs.extend(containerd_2()?);
         }
         Ok(artefacts)
     }
@@ -65,4 +70,19 @@ fn cri_dockerd() -> Result<PathBuf> {
         go::build("cri-dockerd", &directory.join("cri-dockerd"), &[setting])
     })?;
     Ok(entry.join("cri-dockerd"))
+}
+
+/// As its own repository builds it, with its shim.
+fn containerd_2() -> Result<[PathBuf; 2]> {
+    const MODULE: &str = "github.com/containerd/containerd/v2";
+    let version = go::required_version("containerd", MODULE)?;
+    let programs = ["containerd", "containerd-shim-runc-v2"];
+    let entry = cache::entry(&format!("containerd-{version}"), |directory| {
+        let setting = format!("{MODULE}/version.Version");
+        programs.iter().try_for_each(|program| {
+            let package = format!("{MODULE}/cmd/{program}");
+            go::build_package("containerd", &package, &directory.join(program), &[(&setting, &version)])
+        })
+    })?;
+    Ok(programs.map(|program| entry.join(program)))
 }

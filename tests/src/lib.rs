@@ -64,6 +64,6 @@ pub use node::{Node, NodeOutput};
 pub use pki::Identity;
 pub use process::wait_until;
 pub use progress::say;
-pub use quirks::config_fragment;
+pub use quirks::{config_fragment, containerd_2_drop_in};
 pub use run::Run;
 pub use workload::prove as prove_workload;

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::{
-    Artefacts, Engine, Run, cgroup,
+    Artefacts, Run, cgroup,
     process::{Daemon, run, signal, wait_until},
     quirks::{self, NodeFile},
 };
@@ -129,9 +129,9 @@ impl Node {
         self.directory.join("containerd")
     }
 
-    /// What runs its containers.
-    pub fn engine(&self) -> Engine {
-        if self.spec.containerd.is_some() { Engine::Containerd } else { Engine::Docker }
+    /// Whether it is containerd that the kubelet is to talk to.
+    pub fn has_containerd(&self) -> bool {
+        self.spec.containerd.is_some()
     }
 
     /// The console's output.

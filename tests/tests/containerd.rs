@@ -18,6 +18,9 @@ const DISABLE_CRI: &str = "
 sed -i '1a disabled_plugins = [\"io.containerd.grpc.v1.cri\"] # as shipped' /etc/containerd/config.toml
 echo '# the end, since 2019' >> /etc/containerd/config.toml";
 
+/// containerd's own configuration.
+const CONFIG: &str = "/etc/containerd/config.toml";
+
 /// Another file that containerd reads; its argument is what it says.
 const IMPORT: &str = "
 grep -q ^imports /etc/containerd/config.toml || sed -i '1a imports = [\"/etc/containerd/other.toml\"]' /etc/containerd/config.toml
@@ -41,6 +44,17 @@ fn is_ready(scenario: &Scenario, version: &str) -> Result<()> {
     let plan = scenario.node.exec(&["kn-agent", "plan"])?;
     ensure!(plan.starts_with("nothing to do"), "{plan}");
     lab::say(scenario.node.exec(&["kn-agent", "status"])?);
+    is_small(scenario)
+}
+
+/// The agent, which speaks HTTP/2 here.
+fn is_small(scenario: &Scenario) -> Result<()> {
+    let pid = scenario.unit("kn-agent.service", "MainPID")?;
+    let status = scenario.node.exec(&["cat", &format!("/proc/{pid}/status")])?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix(" kB"));
+    let resident: u32 = resident.unwrap_or_default().trim().parse()?;
+    lab::say(format_args!("{resident} KiB resident"));
+    ensure!(resident <= 15 * 1024, "{resident} KiB resident");
     Ok(())
 }
 
@@ -96,10 +110,65 @@ fn kubernetes_1_20_joins_with_containerd_as_a_remote_runtime() -> Result<()> {
     Ok(())
 }
 
+/// As containerd's own releases have it.
+const UNIT: &str = "[Unit]
+After=network.target dbus.service
+[Service]
+Type=notify
+ExecStart=/usr/local/bin/containerd
+Delegate=yes
+KillMode=process
+[Install]
+WantedBy=multi-user.target
+";
+
+#[test]
+fn containerd_2_gets_a_file_beside_its_own_and_takes_over_what_1_had() -> Result<()> {
+    let scenario = Scenario::start_with("containerd-2", Minor::V1_36, Engine::Containerd2)?;
+    let node = &scenario.node;
+    let before = node.exec(&["cat", CONFIG])?;
+    node.put("/etc/systemd/system/containerd.service", UNIT, 0o644)?;
+    node.sh("systemctl daemon-reload; mkdir -p /etc/containerd/conf.d", &[])?;
+    node.sh("containerd config default > \"$1\"; cp \"$1\" /root/default.toml", &[CONFIG])?;
+    node.put("/etc/containerd/conf.d/10-lab.toml", lab::containerd_2_drop_in()?, 0o644)?;
+    // Its own default is another directory, and stays beside this one.
+    node.put(DROP_IN, "network: {binDir: /usr/lib/cni}\n", 0o600)?;
+    configure(&scenario)?;
+    is_ready(&scenario, "2.")?;
+    node.exec(&["cmp", CONFIG, "/root/default.toml"])?;
+    let ours = node.exec(&["cat", "/etc/containerd/conf.d/99-kn-agent.toml"])?;
+    ensure!(ours.contains("io.containerd.cri.v1.runtime") && ours.contains("SystemdCgroup = "), "{ours}");
+    ensure!(ours.contains("sandbox = "), "{ours}");
+    ensure!(ours.contains("/usr/lib/cni") && ours.contains("/opt/cni/bin"), "{ours}");
+
+    // The file that containerd 1 had, put back: it is in form 2, and imports nothing.
+    let pid = scenario.unit("containerd.service", "MainPID")?;
+    node.put(CONFIG, before, 0o644)?;
+    wait_until("containerd's restart", JOIN, || {
+        Ok((scenario.unit("containerd.service", "MainPID")? != pid).then_some(()))
+    })?;
+    is_ready(&scenario, "2.")?;
+    let config = node.exec(&["cat", CONFIG])?;
+    ensure!(config.contains("io.containerd.grpc.v1.cri") && config.contains("sandbox_image"), "{config}");
+    Ok(())
+}
+
+/// Puts the lab's images into files, and takes them out of containerd.
+const EXPORT: &str = "
+set -e
+systemctl start containerd
+mkdir -p /opt/images
+for image in \"$@\"; do
+    ctr --namespace k8s.io images export \"/opt/images/$(basename \"$image\").tar\" \"docker.io/$image\"
+    ctr --namespace k8s.io images rm --sync \"docker.io/$image\"
+done
+systemctl stop containerd";
+
 #[test]
 fn what_is_wrong_with_containerd_is_named_before_the_kubelet_starts() -> Result<()> {
     let scenario = Scenario::start_with("bad-containerd", Minor::V1_36, Engine::Containerd)?;
     let (node, unit) = (&scenario.node, "/usr/lib/systemd/system/containerd.service");
+    node.sh(EXPORT, &[lab::PAUSE_IMAGE, lab::DEMO_IMAGE])?;
     node.sh("mv \"$1\" /root/ && systemctl daemon-reload", &[unit])?;
     configure(&scenario)?;
     is_named(&scenario, "BinaryMissing", "install containerd (Debian: containerd)")?;
@@ -122,8 +191,8 @@ fn what_is_wrong_with_containerd_is_named_before_the_kubelet_starts() -> Result<
     node.sh("rm /etc/containerd/other.toml && sed -i /^imports/d /etc/containerd/config.toml", &[])?;
     is_named(&scenario, "SandboxImageMissing", "`example.com/none:1`")?;
 
-    // The control: nothing else was wrong with it.
-    node.exec(&["rm", DROP_IN])?;
+    // The control: nothing else was wrong with it. Its images come from files now.
+    node.put(DROP_IN, "runtime: {images: /opt/images}\n", 0o600)?;
     wait_until("the node to be Ready", JOIN, || {
         Ok(scenario.status()?.filter(|status| status["ready"] == true).map(drop))
     })?;

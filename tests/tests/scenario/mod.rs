@@ -126,7 +126,7 @@ impl Scenario {
     /// Puts in place what differs from a usual machine.
     pub(crate) fn configure_lab(&self) -> Result<()> {
         self.node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
-        if self.node.engine() == Engine::Containerd {
+        if self.node.has_containerd() {
             let kind = "runtime: {kind: containerd}\n";
             self.node.put("/etc/kn-agent/config.d/30-runtime.yaml", kind, 0o644)?;
         }
