@@ -8,6 +8,8 @@ export CARGO_TARGET_DIR := $(TARGET)
 DENY_VERSION := 0.20.2
 # Of the demo and the crash table: 1.36 (Debian 13, cri-dockerd) or 1.20 (Debian 12, dockershim).
 KUBERNETES ?= 1.36
+# Of the demo: docker or containerd.
+RUNTIME ?= docker
 
 BINARY := $(TARGET)/release/kn-agent
 DEB := $(TARGET)/debian/kn-agent.deb
@@ -38,8 +40,8 @@ deb: build ## The Debian package
 image: build ## The approver's container image, as a tar for `docker load` and `ctr images import`
 	packaging/image/build $(BINARY) $(IMAGE)
 
-demo: lab-toolchain deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, KEEP=1 leaves it up)
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo --kubernetes $(KUBERNETES)
+demo: lab-toolchain deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, RUNTIME=containerd, KEEP=1 leaves it up)
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo --kubernetes $(KUBERNETES) --runtime $(RUNTIME)
 
 bench: lab-toolchain deb ## Speed and size against the least there could be; the figures go to docs/evidence (root, 30 minutes)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- bench

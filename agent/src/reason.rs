@@ -130,13 +130,15 @@ reasons! {
     /// A unit is on its way.
     UnitStarting: TIME, "wait; kn-agent logs shows what it does";
     /// The runtime's unit is active but its socket does not answer.
-    RuntimeUnresponsive: TIME, "kn-agent logs runtime; systemctl restart docker if it stays so";
+    RuntimeUnresponsive: TIME, "kn-agent logs runtime; systemctl restart docker (or containerd) if it stays so";
+    /// containerd runs, but not the part of it that the kubelet talks to, or not in the kubelet's version.
+    CriMissing: OPERATOR, "kn-agent logs runtime says why the plugin `cri` was not loaded; disabled_plugins of a file that /etc/containerd/config.toml imports may name it; kubelets before 1.23 need containerd 1.6 or 1.7";
     /// kubelet and runtime would use different cgroup drivers.
-    CgroupDriverMismatch: OPERATOR, "make docker's native.cgroupdriver and kubelet.config.cgroupDriver equal, or remove both";
+    CgroupDriverMismatch: OPERATOR, "make docker's native.cgroupdriver and kubelet.config.cgroupDriver equal, or remove both; containerd: another file that it imports sets SystemdCgroup (containerd config dump)";
     /// Swap is on, and the kubelet would end for it.
     SwapOn: OPERATOR, "swapoff -a, and take swap out of /etc/fstab; or allow it: kubelet.config.failSwapOn: false";
     /// The pod sandbox image is not on the node.
-    SandboxImageMissing: OPERATOR, "docker pull IMAGE, or docker load it; or set runtime.sandboxImage";
+    SandboxImageMissing: OPERATOR, "docker pull IMAGE, or docker load it (containerd: ctr -n k8s.io images pull, or import); or set runtime.sandboxImage";
     /// A kernel setting could not be made.
     KernelSetting: OPERATOR, "see kn-agent-sysctl.service and kn-agent-modules.service";
     /// The Node was Ready once and somebody deleted it.

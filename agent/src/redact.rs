@@ -113,7 +113,9 @@ fn ends_of_names(line: &str) -> impl Iterator<Item = usize> {
     // As long as the line itself, byte for byte.
     let lower = line.to_ascii_lowercase();
     let ends = |name: &&str| lower.match_indices(name).map(|(at, name)| at + name.len()).collect::<Vec<_>>();
-    NAMES.iter().flat_map(ends).collect::<Vec<_>>().into_iter()
+    // containerd's, for a registry; within other words it is no secret.
+    let auth = lower.trim_start().starts_with("auth =").then(|| line.len() - lower.trim_start().len() + 4);
+    NAMES.iter().flat_map(ends).chain(auth).collect::<Vec<_>>().into_iter()
 }
 
 /// What follows on the next lines where `line` ends with a secret's name.
@@ -206,6 +208,7 @@ mod tests {
             ("    token: canary", "    token: [redacted]"),
             ("    client-key-data: LS0tcanary==", "    client-key-data: [redacted]"),
             ("  password: \"canary\"", "  password: [redacted]"),
+            ("  auth = \"canary\"", "  auth = [redacted]"),
             ("{\"a\": 1, \"registryToken\": \"canary\"}", "{\"a\": 1, \"registryToken\": [redacted]"),
             (
                 "Environment=\"AWS_SECRET_ACCESS_KEY=canary\"",

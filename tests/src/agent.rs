@@ -75,5 +75,8 @@ impl Agent {
 pub(crate) fn configure_lab(node: &Node, control_plane: &ControlPlane, directory: &str) -> Result<()> {
     let drop_in = |name: &str, text: &str| node.put(&format!("{directory}/config.d/{name}"), text, 0o600);
     drop_in("20-network.yaml", "network: {plugin: bridge}\n")?;
+    if node.has_containerd() {
+        drop_in("30-runtime.yaml", "runtime: {kind: containerd}\n")?;
+    }
     drop_in("50-lab.yaml", &config_fragment(control_plane.minor()))
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{Artefacts, Minor, approver_bench, attacks, bench, crash, demo, floor, rotation, say, up};
+use crate::{
+    Artefacts, Engine, Minor, approver_bench, attacks, bench, crash, demo, floor, rotation, say, up,
+};
 
 /// What the lab is asked to do.
 #[derive(Debug, Parser)]
@@ -78,7 +80,11 @@ enum Action {
         short: bool,
     },
     /// Show the agent's main job: a fresh machine becomes a Ready node and serves a pod
-    Demo,
+    Demo {
+        /// What runs containers
+        #[arg(long, value_enum, default_value_t)]
+        runtime: Engine,
+    },
     /// Kill the agent before, within and after each step of a join: it must get there every time
     Crash {
         /// Only steps that hold this text
@@ -105,7 +111,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Action::Rotation { output, versions, short } = &arguments.command {
         return rotation::run(versions, *short, output);
     }
-    let artefacts = Artefacts::ensure(arguments.kubernetes)?;
+    let engine = match &arguments.command {
+        Action::Demo { runtime } => *runtime,
+        _ => Engine::default(),
+    };
+    let artefacts = Artefacts::ensure_for(arguments.kubernetes, engine)?;
     match &arguments.command {
         Action::Prepare => {
             artefacts.kubernetes().programs()?.iter().for_each(|program| say(program.display()));
@@ -113,7 +123,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         Action::Floor => floor::floor(&artefacts)?,
         Action::Up { name, nodes } => up::up(&artefacts, &up::Options { name, nodes })?,
-        Action::Demo => demo::demo(&artefacts)?,
+        Action::Demo { .. } => demo::demo(&artefacts)?,
         Action::Crash { only, evidence } => {
             let selection = only.clone().map_or(crash::Selection::All, crash::Selection::Holding);
             crash::crash(&artefacts, &selection, evidence.as_deref())?;

@@ -20,7 +20,8 @@ pub(crate) fn required_version(name: &str, dependency: &str) -> Result<String> {
     let path = module(name).join("go.mod");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let line = text.lines().map(|line| line.trim().trim_start_matches("require "));
-    line.filter_map(|line| line.strip_prefix(dependency)?.strip_prefix(" v"))
+    // What only tools need is marked as indirect.
+    line.filter_map(|line| line.strip_prefix(dependency)?.strip_prefix(" v")?.split(' ').next())
         .map(str::to_owned)
         .next()
         .with_context(|| format!("`{}` does not require {dependency}", path.display()))

@@ -1,6 +1,7 @@
-//! Container images without a registry: busybox, imported once into a docker data directory that nodes start with.
+//! Container images without a registry: busybox, imported once into the data directories of docker and containerd that
+//! nodes start with.
 
-use std::{path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -25,6 +26,17 @@ docker import -c 'CMD ["/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"]'
 systemctl stop docker docker.socket containerd
 "#;
 
+/// From docker to containerd, where the kubelet looks for them.
+const HAND_OVER: &str = "
+set -e
+systemctl start docker
+docker save \"$@\" > /tmp/images.tar
+systemctl stop docker docker.socket containerd
+systemctl start containerd
+ctr --namespace k8s.io images import /tmp/images.tar
+systemctl stop containerd
+";
+
 /// A docker data directory that holds the images, made on a node where it is missing.
 pub(crate) fn ensure(root: &str, spec: NodeSpec) -> Result<PathBuf> {
     let key = format!("docker-{root}-{}", cache::digest(&format!("{PAUSE_IMAGE}{DEMO_IMAGE}{IMPORT}")));
@@ -37,4 +49,28 @@ pub(crate) fn ensure(root: &str, spec: NodeSpec) -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(entry.join("docker"))
+}
+
+/// A containerd data directory that holds the images, made on a node with docker's.
+pub(crate) fn ensure_for_containerd(root: &str, spec: &NodeSpec) -> Result<PathBuf> {
+    let key = format!(
+        "containerd-{root}-{}",
+        cache::digest(&format!("{PAUSE_IMAGE}{DEMO_IMAGE}{IMPORT}{HAND_OVER}"))
+    );
+    let entry = cache::entry(&key, |directory| {
+        let run_ = Run::start(&format!("images-{}", std::process::id()))?;
+        let empty = directory.join("empty");
+        fs::create_dir(&empty)?;
+        let spec = NodeSpec { containerd: Some(empty.clone()), ..spec.clone() };
+        let mut node = Node::boot_spec(&run_, "images", spec)?;
+        node.sh(HAND_OVER, &[PAUSE_IMAGE, DEMO_IMAGE]).context("cannot hand the images over")?;
+        node.power_off()?;
+        run(Command::new("cp")
+            .arg("--archive")
+            .arg(node.containerd_directory())
+            .arg(directory.join("containerd")))?;
+        fs::remove_dir(empty)?;
+        Ok(())
+    })?;
+    Ok(entry.join("containerd"))
 }

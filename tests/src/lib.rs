@@ -56,7 +56,7 @@ pub mod leaks;
 pub mod rotation;
 pub mod up;
 
-pub use artefacts::Artefacts;
+pub use artefacts::{Artefacts, Engine};
 pub use control_plane::{Component, ControlPlane};
 pub use fresh::Fresh;
 pub use images::{DEMO_IMAGE, PAUSE_IMAGE};
@@ -67,5 +67,6 @@ pub use node::{Node, NodeOutput};
 pub use pki::Identity;
 pub use process::wait_until;
 pub use progress::say;
-pub use quirks::config_fragment;
+pub use quirks::{config_fragment, containerd_2_drop_in};
 pub use run::Run;
+pub use workload::prove as prove_workload;

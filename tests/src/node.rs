@@ -59,6 +59,8 @@ pub(crate) struct NodeSpec {
     pub(crate) root: PathBuf,
     /// What `/var/lib/docker` starts as; copied.
     pub(crate) docker: Option<PathBuf>,
+    /// What `/var/lib/containerd` starts as, where containerd is what the kubelet talks to; copied.
+    pub(crate) containerd: Option<PathBuf>,
     /// Programs that appear in `/usr/local/bin`.
     pub(crate) programs: Vec<PathBuf>,
 }
@@ -120,6 +122,16 @@ impl Node {
     /// Its `/var/lib/docker`, as a directory of the host.
     pub(crate) fn docker_directory(&self) -> PathBuf {
         self.directory.join("docker")
+    }
+
+    /// Its `/var/lib/containerd`, as a directory of the host, where it has one of its own.
+    pub(crate) fn containerd_directory(&self) -> PathBuf {
+        self.directory.join("containerd")
+    }
+
+    /// Whether it is containerd that the kubelet is to talk to.
+    pub fn has_containerd(&self) -> bool {
+        self.spec.containerd.is_some()
     }
 
     /// The console's output.
@@ -291,6 +303,9 @@ impl Node {
         } else {
             fs::create_dir_all(self.docker_directory())?;
         }
+        if let Some(seed) = &self.spec.containerd {
+            run(Command::new("cp").arg("--archive").arg(seed).arg(self.containerd_directory()))?;
+        }
         fs::write(self.directory.join("nspawn"), self.nspawn_script())?;
         self.fill_layer(&self.directory.join("layer"))
     }
@@ -347,6 +362,9 @@ impl Node {
             format!("--bind={directory}/docker:/var/lib/docker"),
             format!("--network-bridge={}", self.run.bridge()),
         ];
+        if self.spec.containerd.is_some() {
+            words.push(format!("--bind={directory}/containerd:/var/lib/containerd"));
+        }
         words.extend(quirks::NSPAWN_ARGUMENTS.map(str::to_owned));
         if Path::new("/lib/modules").is_dir() {
             words.push("--bind-ro=/lib/modules".to_owned());

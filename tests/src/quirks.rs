@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs};
 
 use anyhow::Result;
 
-use crate::{Minor, cgroup, images::PAUSE_IMAGE};
+use crate::{Minor, cache, cgroup, images::PAUSE_IMAGE};
 
 /// Bit of CAP_SYS_RESOURCE in the capability masks of `/proc/PID/status`.
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -26,6 +26,22 @@ exec runc "$@"
 
 const OOM_DAEMON_JSON: &str = r#"{"default-runtime": "lab-runc", "runtimes": {"lab-runc": {"path": "/usr/local/sbin/lab-runc"}}}
 "#;
+
+/// containerd's own way around it. The rest is what Debian's package has in this file.
+const OOM_CONTAINERD: &str = r#"version = 2
+
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+"#;
+
+/// The same in containerd 2's form, for a file beside a configuration that imports others.
+const OOM_CONTAINERD_2: &str = "version = 3
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
+";
 
 /// udev units: in a container with a writable /sys they would trigger events on the host's devices. Elsewhere they
 /// skip themselves in containers, whose /sys is read-only.
@@ -61,8 +77,18 @@ pub(crate) fn node_files() -> Result<Vec<NodeFile>> {
     if !may_lower_oom_score()? {
         files.push(NodeFile::Content { path: "usr/local/sbin/lab-runc", mode: 0o755, text: OOM_RUNTIME });
         files.push(NodeFile::Content { path: "etc/docker/daemon.json", mode: 0o644, text: OOM_DAEMON_JSON });
+        files.push(NodeFile::Content {
+            path: "etc/containerd/config.toml",
+            mode: 0o644,
+            text: OOM_CONTAINERD,
+        });
     }
     Ok(files)
+}
+
+/// What a configuration of containerd 2 that the scenario brings needs beside it.
+pub fn containerd_2_drop_in() -> Result<&'static str> {
+    Ok(if may_lower_oom_score()? { "version = 3\n" } else { OOM_CONTAINERD_2 })
 }
 
 /// Arguments of PID 1: systemd 257 boots on cgroup v1 only if told so twice.
@@ -73,7 +99,20 @@ pub(crate) fn init_arguments() -> &'static str {
 /// Fields of the kubelet's configuration, one a line.
 pub(crate) fn kubelet_config(minor: Minor) -> Vec<&'static str> {
     // The kubelet refuses cgroup v1 since 1.35 unless told otherwise; a machine of today has v2.
-    if cgroup::is_unified() || minor == Minor::V1_20 { Vec::new() } else { vec!["failCgroupV1: false"] }
+    let mut fields =
+        if cgroup::is_unified() || minor == Minor::V1_20 { Vec::new() } else { vec!["failCgroupV1: false"] };
+    // Images lie on the host's disk: one that is nearly full with other things would taint every node (the kubelet's
+    // limit is 15 % free).
+    if is_nearly_full() {
+        fields.push("evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}");
+    }
+    fields
+}
+
+/// Whether less than a quarter of the cache's disk is free: a run takes some of it itself.
+fn is_nearly_full() -> bool {
+    let disk = cache::directory().ok().and_then(|directory| rustix::fs::statvfs(&directory).ok());
+    disk.is_some_and(|disk| disk.f_bavail < disk.f_blocks / 4)
 }
 
 /// Fields of kube-proxy's configuration, one a line.
@@ -112,9 +151,9 @@ mod tests {
 
     use super::*;
 
-    /// A machine as the agent sees it, with this in its drop-in and in docker's own configuration; everything that the
+    /// A machine as the agent sees it, with this in its drop-in and in the engine's own configuration; everything that the
     /// agent would write on it. A key for docker is set, since its file is written only where there is one to add.
-    fn written(minor: Minor, fragment: &str, daemon_json: &str) -> Result<String> {
+    fn written(minor: Minor, fragment: &str, engines: &[(&str, &str)]) -> Result<String> {
         let directory = tempfile::tempdir()?;
         let put = |path: &str, mode: u32, text: &str| -> Result<()> {
             let path = directory.path().join(path);
@@ -131,7 +170,9 @@ runtime: {daemonJson: {debug: false}}
 ";
         put("etc/kn-agent/config.yaml", 0o600, minimum)?;
         put("etc/kn-agent/config.d/50-lab.yaml", 0o600, fragment)?;
-        put("etc/docker/daemon.json", 0o644, daemon_json)?;
+        for (path, text) in engines {
+            put(path, 0o600, text)?;
+        }
         for program in ["kubelet", "kube-proxy", "cri-dockerd"] {
             put(&format!("usr/local/bin/{program}"), 0o755, "")?;
         }
@@ -152,9 +193,10 @@ runtime: {daemonJson: {debug: false}}
     #[test]
     fn no_quirk_of_the_lab_is_the_agents_default() -> Result<()> {
         for minor in [Minor::V1_36, Minor::V1_20] {
-            let default = written(minor, "", "{}\n")?;
+            let default = written(minor, "", &[])?;
             // The control: with what the lab adds, each of them is found by the same search.
-            let lab = written(minor, &config_fragment(minor), OOM_DAEMON_JSON)?;
+            let daemon_json = ("etc/docker/daemon.json", OOM_DAEMON_JSON);
+            let lab = written(minor, &config_fragment(minor), &[daemon_json])?;
             let kubelets = kubelet_config(minor);
             let mut marks = vec![PAUSE_IMAGE, "kn-agent-lab", "conntrack", "lab-runc"];
             marks.extend(kubelets.iter().filter_map(|field| field.split(':').next()));
@@ -167,6 +209,17 @@ runtime: {daemonJson: {debug: false}}
                 "docker's configuration was not rendered:\n{default}"
             );
         }
+        Ok(())
+    }
+
+    #[test]
+    fn no_quirk_of_the_lab_is_the_agents_default_for_containerd() -> Result<()> {
+        let kind = ("etc/kn-agent/config.d/60-kind.yaml", "runtime: {kind: containerd}\n");
+        let default = written(Minor::V1_36, "", &[kind])?;
+        let lab = written(Minor::V1_36, "", &[kind, ("etc/containerd/config.toml", OOM_CONTAINERD)])?;
+        let mark = "restrict_oom_score_adj";
+        assert!(!default.contains(mark) && default.contains("sandbox_image"), "{default}");
+        assert!(lab.contains(mark), "{lab}");
         Ok(())
     }
 }

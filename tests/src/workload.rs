@@ -30,7 +30,7 @@ spec:
 ";
 
 /// Runs the pod on `node`, checks its address against the node's podCIDR, and fetches its page through the Service.
-pub(crate) fn prove(control_plane: &ControlPlane, node: &Node) -> Result<()> {
+pub fn prove(control_plane: &ControlPlane, node: &Node) -> Result<()> {
     let kubectl = control_plane.kubectl()?;
     // The controller-manager makes it; a pod before that is refused.
     wait_until("the default service account", LIMIT, || {

@@ -13,7 +13,7 @@ use super::Error;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   kn-agent logs kubelet -f     follow the kubelet
-  kn-agent logs runtime        docker and cri-dockerd together")]
+  kn-agent logs runtime        the container runtime: docker and cri-dockerd, or containerd")]
 pub(super) struct Args {
     /// Whose journal
     #[arg(value_enum, default_value_t = Whose::Agent)]
@@ -29,7 +29,7 @@ enum Whose {
     Kubelet,
     /// kube-proxy.service
     Proxy,
-    /// docker.service and cri-docker.service
+    /// docker.service and cri-docker.service, containerd.service
     Runtime,
     /// kn-agent.service
     Agent,
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
     let units: &[&str] = match args.whose {
         Whose::Kubelet => &["kubelet"],
         Whose::Proxy => &["kube-proxy"],
-        Whose::Runtime => &["docker", "cri-docker"],
+        Whose::Runtime => &["docker", "cri-docker", "containerd"],
         Whose::Agent => &["kn-agent"],
     };
     let mut journal = std::process::Command::new("journalctl");

@@ -215,10 +215,14 @@ pub(super) struct NodeFragment {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RuntimeFragment {
-    /// Which runtime. Default: `docker`.
+    /// Which runtime. `docker`: through the kubelet itself up to Kubernetes 1.23, through cri-dockerd from 1.24.
+    /// `containerd`: 1.6 or later, and 1.x where the kubelet is older than 1.23. Default: `docker`.
     pub(super) kind: Option<RuntimeKind>,
     /// Image of the pod sandbox. Default: `registry.k8s.io/pause:3.10`.
     pub(super) sandbox_image: Option<String>,
+    /// A directory; an absolute path. Every file in it that ends in `.tar` is loaded into the runtime before the node joins,
+    /// by `docker load` or `ctr images import`. Default: none.
+    pub(super) images: Option<String>,
     /// The cri-dockerd program, which docker needs from Kubernetes 1.24; an absolute path. Default: searched for in the
     /// usual directories.
     pub(super) cri_dockerd: Option<String>,

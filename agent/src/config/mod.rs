@@ -181,10 +181,12 @@ pub struct Taint {
 /// The container runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runtime {
-    /// Which one. Docker is the only one so far.
+    /// Which one.
     pub kind: RuntimeKind,
     /// The image of the pod sandbox; must be on the node before the kubelet starts.
     pub sandbox_image: String,
+    /// A directory of image files to load before the node joins. `None`: none.
+    pub images: Option<PathBuf>,
     /// The cri-dockerd program (Kubernetes 1.24 and later). `None`: searched for.
     pub cri_dockerd: Option<PathBuf>,
     /// Keys for docker's `daemon.json`, merged over what stands there.
@@ -198,6 +200,8 @@ pub enum RuntimeKind {
     /// docker: through dockershim up to Kubernetes 1.23, through cri-dockerd from 1.24.
     #[default]
     Docker,
+    /// containerd, 1.6 or later.
+    Containerd,
 }
 
 /// The pod network.

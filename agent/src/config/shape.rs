@@ -195,7 +195,7 @@ mod tests {
             ("identity.token.value", Kind::Text),
             ("node.labels", Kind::Texts),
             ("node.taints", Kind::List),
-            ("runtime.kind", words(&["docker"])),
+            ("runtime.kind", words(&["docker", "containerd"])),
             ("runtime.daemonJson", Kind::Free),
             ("network.plugin", words(&["bridge", "calico", "flannel", "none"])),
             ("kubelet.config", Kind::Free),

@@ -231,6 +231,7 @@ impl Check<'_> {
         Runtime {
             kind: fragment.kind.unwrap_or_default(),
             sandbox_image,
+            images: self.absolute("runtime.images", fragment.images),
             cri_dockerd: self.absolute("runtime.criDockerd", fragment.cri_dockerd),
             daemon_json: fragment.daemon_json.unwrap_or_default(),
         }

@@ -56,6 +56,10 @@ pub mod paths {
         proxy_config = "/etc/kubernetes/kube-proxy.yaml";
         /// docker's own configuration.
         daemon_json = "/etc/docker/daemon.json";
+        /// containerd's own configuration.
+        containerd_config = "/etc/containerd/config.toml";
+        /// Ours beside it, where it imports others; the last one wins.
+        containerd_drop_in = "/etc/containerd/conf.d/99-kn-agent.toml";
         /// A key whose certificate has not been issued yet.
         pending_client_key = "/var/lib/kn-agent/kubelet-client.key";
         /// As above, kube-proxy's.
@@ -70,6 +74,8 @@ pub mod paths {
         units = "/etc/systemd/system";
         /// docker's socket.
         docker_socket = "/run/docker.sock";
+        /// containerd's socket.
+        containerd_socket = "/run/containerd/containerd.sock";
         /// cri-dockerd's socket.
         cri_socket = "/run/cri-dockerd.sock";
         /// The status document.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Facts, FileSpec, Version, address, cni_bin_dir, fields, paths, units, versions};
+use super::{Facts, FileSpec, Interface, Version, address, cni_bin_dir, fields, paths, units, versions};
 use crate::config::Config;
 
 /// `/etc/kubernetes/kubelet.yaml`: ours, with the operator's fields merged over it.
@@ -45,8 +46,11 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
         fields["clusterDNS"] = json!([dns]);
         fields["clusterDomain"] = json!(config.cluster.dns.domain);
     }
-    if versions::kubelet_knows(version, "containerRuntimeEndpoint") {
-        fields["containerRuntimeEndpoint"] = json!(endpoint());
+    let interface = Interface::of(config.runtime.kind, version);
+    if let Some(socket) =
+        interface.socket().filter(|_| versions::kubelet_knows(version, "containerRuntimeEndpoint"))
+    {
+        fields["containerRuntimeEndpoint"] = json!(endpoint(socket));
     }
     if versions::kubelet_knows(version, "registerWithTaints") && !config.node.taints.is_empty() {
         fields["registerWithTaints"] = super::node::taints(config).into_iter().map(|t| json!(t)).collect();
@@ -55,8 +59,8 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
     FileSpec::new(paths::kubelet_config(), fields::yaml("kubelet.config", &fields), 0o600)
 }
 
-fn endpoint() -> String {
-    format!("unix://{}", paths::cri_socket().display())
+fn endpoint(socket: &Path) -> String {
+    format!("unix://{}", socket.display())
 }
 
 fn flags(config: &Config, facts: &Facts, version: Version) -> Vec<(String, String)> {
@@ -78,12 +82,12 @@ fn flags(config: &Config, facts: &Facts, version: Version) -> Vec<(String, Strin
             config.node.taints.iter().map(|t| format!("{}={}:{}", t.key, t.value, t.effect)).collect();
         set("register-with-taints", taints.join(","));
     }
-    if versions::needs_cri_dockerd(version) {
+    if let Some(socket) = Interface::of(config.runtime.kind, version).socket() {
         if versions::kubelet_knows(version, "container-runtime") {
             set("container-runtime", "remote".to_owned());
         }
         if !versions::kubelet_knows(version, "containerRuntimeEndpoint") {
-            set("container-runtime-endpoint", endpoint());
+            set("container-runtime-endpoint", endpoint(socket));
         }
     } else {
         set("network-plugin", "cni".to_owned());
@@ -143,12 +147,11 @@ const CPUSET: &str = "cd /sys/fs/cgroup/cpuset; for part; do for file in cpuset.
 
 /// `kubelet.service`. `None` while the program is not found.
 ///
-/// `Wants=` and not `Requires=` on docker: the kubelet is to outlive a restart of docker. The condition keeps it from
+/// `Wants=` and not `Requires=` on the engine: the kubelet is to outlive a restart of it. The condition keeps it from
 /// crash-looping at a boot that comes between installation and the first certificate.
 pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &str) -> Option<FileSpec> {
     let program = facts.kubelet.path.as_ref()?;
-    let cri =
-        if versions::needs_cri_dockerd(version) { format!(" {}", units::CRI_DOCKERD) } else { String::new() };
+    let engine = Interface::of(config.runtime.kind, version).units().join(" ");
     let certificate =
         config.identity.supplied.as_ref().map_or(paths::kubelet_client(), |pair| &pair.certificate);
     let mut text = format!(
@@ -156,15 +159,14 @@ pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &st
          [Unit]\n\
          Description=Kubernetes kubelet\n\
          Documentation=https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/\n\
-         Wants=network-online.target {docker}{cri}\n\
-         After=network-online.target {docker}{cri}\n\
+         Wants=network-online.target {engine}\n\
+         After=network-online.target {engine}\n\
          ConditionPathExists={certificate}\n\
          StartLimitIntervalSec=0\n\
          \n\
          [Service]\n\
          Type=notify\n\
          WorkingDirectory=/var/lib/kubelet\n",
-        docker = units::DOCKER,
         certificate = certificate.display(),
     );
     if versions::kubelet_knows(version, "in-tree-aws-credentials") {

@@ -3,13 +3,17 @@
 pub mod certificates;
 pub mod cluster_info;
 pub mod cni;
+pub mod containerd;
+pub mod engine;
 pub mod fields;
 pub mod files;
+pub mod images;
 pub mod kubeconfig;
 pub mod kubelet;
 pub mod node;
 pub mod proxy;
 pub mod runtime;
+mod toml;
 pub mod units;
 pub mod versions;
 
@@ -17,6 +21,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+pub use engine::Interface;
 pub use files::{FileSpec, paths};
 pub use versions::Version;
 
@@ -37,8 +42,14 @@ pub struct Facts {
     pub swap: Option<String>,
     /// What stands in docker's `daemon.json`.
     pub daemon_json: DaemonJson,
-    /// The cgroup driver of the docker that runs, once it has told it.
-    pub docker_cgroup_driver: Option<String>,
+    /// containerd's configuration; looked at only where it is the runtime.
+    pub containerd: containerd::Found,
+    /// The cgroup driver of the engine that runs, once it has told it.
+    pub engine_cgroup_driver: Option<String>,
+    /// Files of images to load, and when each was written, microseconds since 1970.
+    pub image_tars: Vec<(PathBuf, i64)>,
+    /// The program that loads them.
+    pub image_loader: Option<PathBuf>,
     /// The resolver configuration pods can use: not the stub on 127.0.0.53.
     pub resolv_conf: PathBuf,
     /// The address on the way to the API server.
@@ -82,18 +93,18 @@ pub enum DaemonJson {
 pub struct Desired {
     /// Files the Host phase writes before systemd is told: units, kernel settings, component configuration.
     pub host_files: Vec<FileSpec>,
-    /// docker's merged `daemon.json`.
-    pub daemon_json: Option<FileSpec>,
+    /// The engine's own configuration where it needs a change, or why it can't be changed.
+    pub engine_files: Result<Vec<FileSpec>, String>,
     /// Units that start at boot.
     pub enabled: Vec<&'static str>,
     /// Kernel settings: name below `/proc/sys`, value.
     pub sysctls: &'static [(&'static str, &'static str)],
-    /// What docker's own unit gets.
-    pub docker_drop_in: FileSpec,
+    /// What the engine's own unit gets.
+    pub engine_drop_in: FileSpec,
     /// The cgroup driver the kubelet uses.
     pub kubelet_cgroup_driver: String,
-    /// docker through cri-dockerd, or through the kubelet's own dockershim.
-    pub cri_dockerd: bool,
+    /// What the kubelet talks to.
+    pub interface: Interface,
     /// The kubelet's client certificate.
     pub client_certificate: certificates::CertificateSpec,
     /// kube-proxy's certificate, where it is ours.
@@ -105,7 +116,7 @@ pub struct Desired {
 impl Desired {
     /// Every file that must be as it is described here.
     pub fn files(&self) -> impl Iterator<Item = &FileSpec> {
-        self.host_files.iter().chain(&self.daemon_json).chain([&self.docker_drop_in])
+        self.host_files.iter().chain(self.engine_files.iter().flatten()).chain([&self.engine_drop_in])
     }
 }
 
@@ -115,7 +126,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     if config.identity.supplied.is_some() {
         facts.supplied_serves?;
     }
-    let cri = versions::needs_cri_dockerd(version);
+    let interface = Interface::of(config.runtime.kind, version);
     let driver = runtime::kubelet_cgroup_driver(config, facts);
     let mut host_files = vec![
         files::sysctl_conf(),
@@ -124,8 +135,9 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
         kubelet::configuration(config, facts, version, &driver),
         kubelet::unit(config, facts, version, &driver)?,
     ];
-    let mut enabled = vec![units::DOCKER, units::KUBELET];
-    if cri {
+    host_files.extend(images::unit(config, facts));
+    let mut enabled = vec![engine::unit(config.runtime.kind), units::KUBELET];
+    if interface == Interface::CriDockerd {
         host_files.push(runtime::cri_dockerd_unit(config, facts)?);
         enabled.push(units::CRI_DOCKERD);
     }
@@ -139,12 +151,12 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     }
     Some(Desired {
         host_files,
-        daemon_json: runtime::daemon_json(config, facts),
-        docker_drop_in: runtime::docker_drop_in(),
+        engine_files: engine::files(config, facts),
+        engine_drop_in: engine::drop_in(config.runtime.kind),
         enabled,
         sysctls: files::SYSCTLS,
         kubelet_cgroup_driver: driver,
-        cri_dockerd: cri,
+        interface,
         client_certificate: certificates::kubelet_client(config),
         proxy_certificate: (config.proxy.enabled && config.proxy.kubeconfig.is_none())
             .then(|| certificates::proxy(config)),
@@ -152,9 +164,10 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     })
 }
 
-/// The directory of the CNI plugins: configured, found, or where they usually are.
+/// The directory of the CNI plugins: configured here or for containerd, found, or where they usually are.
 pub fn cni_bin_dir<'a>(config: &'a Config, facts: &'a Facts) -> &'a Path {
-    config.network.bin_dir.as_deref().or(facts.cni_bin_dir.as_deref()).unwrap_or(Path::new("/opt/cni/bin"))
+    let known = config.network.bin_dir.as_deref().or(facts.containerd.bin_dir.as_deref());
+    known.or(facts.cni_bin_dir.as_deref()).unwrap_or(Path::new("/opt/cni/bin"))
 }
 
 /// The node's address: configured, or the one on the way to the API server.

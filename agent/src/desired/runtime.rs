@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{DaemonJson, Facts, FileSpec, cni_bin_dir, fields, paths, units};
-use crate::config::Config;
+use crate::config::{Config, RuntimeKind};
 
 const DRIVER_OPTION: &str = "native.cgroupdriver=";
 
@@ -21,11 +21,16 @@ pub fn docker_cgroup_driver(config: &Config, facts: &Facts) -> String {
 }
 
 /// The cgroup driver the kubelet uses: the one configured for it, else that of the docker that runs, else the one docker
-/// is to start with. What is written for docker's next start is none of the kubelet's before that.
+/// is to start with. What is written for docker's next start is none of the kubelet's before that. containerd starts
+/// anew for its configuration: its own default, `cgroupfs` everywhere, is not asked for.
 pub fn kubelet_cgroup_driver(config: &Config, facts: &Facts) -> String {
-    kubelets_own(config)
-        .or_else(|| facts.docker_cgroup_driver.clone())
-        .unwrap_or_else(|| docker_cgroup_driver(config, facts))
+    let engines = || match config.runtime.kind {
+        RuntimeKind::Docker => {
+            facts.engine_cgroup_driver.clone().unwrap_or_else(|| docker_cgroup_driver(config, facts))
+        }
+        RuntimeKind::Containerd => facts.containerd.cgroup_driver.unwrap_or(default_driver(facts)).to_owned(),
+    };
+    kubelets_own(config).unwrap_or_else(engines)
 }
 
 fn kubelets_own(config: &Config) -> Option<String> {
@@ -42,11 +47,17 @@ fn driver_in(keys: &Map<String, Value>) -> Option<String> {
     options.iter().find_map(|o| o.as_str()?.strip_prefix(DRIVER_OPTION).map(str::to_owned))
 }
 
-/// `daemon.json` with the operator's keys kept; `None` where it needs no change or does not parse (a check tells).
+/// `daemon.json` with the operator's keys kept; `None` where it needs no change.
 ///
 /// docker's default driver is not written down: on a host that moves to cgroup v2 it would be the wrong one for ever.
-pub fn daemon_json(config: &Config, facts: &Facts) -> Option<FileSpec> {
-    let DaemonJson::Keys(found) = &facts.daemon_json else { return None };
+///
+/// # Errors
+/// It does not parse.
+pub fn daemon_json(config: &Config, facts: &Facts) -> Result<Option<FileSpec>, String> {
+    let found = match &facts.daemon_json {
+        DaemonJson::Keys(found) => found,
+        DaemonJson::Broken(why) => return Err(why.clone()),
+    };
     let mut merged = Value::Object(found.clone());
     fields::merge(&mut merged, &config.runtime.daemon_json);
     let mut options: Vec<Value> =
@@ -58,22 +69,10 @@ pub fn daemon_json(config: &Config, facts: &Facts) -> Option<FileSpec> {
         merged["exec-opts"] = Value::Array(options);
     }
     if merged == Value::Object(found.clone()) {
-        return None;
+        return Ok(None);
     }
     let text = serde_json::to_string_pretty(&merged).unwrap_or_default() + "\n";
-    Some(FileSpec::new(paths::daemon_json(), text, 0o644))
-}
-
-/// What docker's own unit gets: the start limit would keep docker down after its cause is mended, and `infinity` open
-/// files, as distributions ship it, make programs in containers that close every possible descriptor take minutes.
-pub fn docker_drop_in() -> FileSpec {
-    let text = "# Written by kn-agent; changes are put back. Other settings belong into a drop-in of your own.\n\
-                [Unit]\n\
-                StartLimitIntervalSec=0\n\
-                \n\
-                [Service]\n\
-                LimitNOFILE=1048576\n";
-    FileSpec::new(&paths::units().join("docker.service.d/10-kn-agent.conf"), text, 0o644)
+    Ok(Some(FileSpec::new(paths::daemon_json(), text, 0o644)))
 }
 
 /// `cri-docker.service`: ours, since cri-dockerd's own package expects a socket unit and flags of its own. `None`

@@ -7,25 +7,32 @@ use super::paths;
 
 /// docker's own unit.
 pub const DOCKER: &str = "docker.service";
+/// containerd's own unit.
+pub const CONTAINERD: &str = "containerd.service";
 /// The CRI shim of docker, from Kubernetes 1.24 on.
 pub const CRI_DOCKERD: &str = "cri-docker.service";
 /// The kubelet.
 pub const KUBELET: &str = "kubelet.service";
 /// kube-proxy.
 pub const KUBE_PROXY: &str = "kube-proxy.service";
+/// Loads the images that lie on the node as files; ours.
+pub const IMAGES: &str = "kn-agent-images.service";
 /// Applies the kernel settings in `/etc/sysctl.d/95-kn-agent.conf`; shipped with the package.
 pub const SYSCTL: &str = "kn-agent-sysctl.service";
 /// Loads the modules in `/etc/modules-load.d/95-kn-agent.conf`; shipped with the package.
 pub const MODULES: &str = "kn-agent-modules.service";
 
 /// Every unit whose state matters.
-pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES];
+pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES];
 
 /// The files of ours that `unit` reads when it starts: it starts anew when one of them changes.
 pub fn inputs(unit: &str) -> Vec<PathBuf> {
     let of_its_own: &[&Path] = match unit {
-        // docker's unit is the distribution's.
+        // The engine's unit is the distribution's.
         DOCKER => return vec![paths::daemon_json().to_owned()],
+        CONTAINERD => {
+            return vec![paths::containerd_config().to_owned(), paths::containerd_drop_in().to_owned()];
+        }
         KUBELET => &[paths::kubelet_config(), paths::kubelet_kubeconfig()],
         KUBE_PROXY => &[paths::proxy_config(), paths::proxy_kubeconfig()],
         _ => &[],

@@ -86,6 +86,7 @@ pub const KUBELET: &[Setting] = &[
         source: "ReloadKubeletServerCertificateFile, kubernetes/kubernetes#124574",
     },
     Setting { name: "dockershim", since: 0, until: 24, source: "KEP-2221" },
+    Setting { name: "runtime.v1", since: 23, until: NEVER, source: "kubernetes/kubernetes#104575" },
     Setting {
         name: "in-tree-aws-credentials",
         since: 0,

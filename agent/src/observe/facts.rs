@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::supplied;
-use crate::config::Config;
-use crate::desired::{DaemonJson, Facts, FileId, Program, cni, kubelet, paths};
-use crate::ports::{program, root::Root};
+use crate::config::{Config, RuntimeKind};
+use crate::desired::{DaemonJson, Facts, FileId, Program, cni, containerd, images, kubelet, paths};
+use crate::ports::{Failure, program, root::Root};
 
 /// Where programs are searched for.
 pub const SEARCHED: &[&str] =
@@ -30,7 +30,13 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         cgroup_hierarchies: hierarchies(root),
         swap: swap(root),
         daemon_json: daemon_json(root),
-        docker_cgroup_driver: None,
+        containerd: match config.runtime.kind {
+            RuntimeKind::Docker => containerd::Found::default(),
+            RuntimeKind::Containerd => containerd(root),
+        },
+        image_tars: config.runtime.images.as_deref().map_or_else(Vec::new, |dir| image_tars(root, dir)),
+        image_loader: find(root, None, images::loader(config.runtime.kind)),
+        engine_cgroup_driver: None,
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),
         cni_bin_dir: CNI_SEARCHED
@@ -122,6 +128,38 @@ fn daemon_json(root: &Root) -> DaemonJson {
         },
         Err(failure) => DaemonJson::Broken(failure.message),
     }
+}
+
+/// containerd's configuration, and what it may import beside ours.
+fn containerd(root: &Root) -> containerd::Found {
+    let text = |path: &Path| match root.read_following(path)? {
+        Some(file) => Ok(Some((String::from_utf8_lossy(&file.content).into_owned(), file.mode))),
+        None => Ok(None),
+    };
+    let ours = paths::containerd_drop_in();
+    let found = || -> Result<containerd::Found, Failure> {
+        let directory = ours.parent().unwrap_or(ours);
+        let mut drop_ins = Vec::new();
+        for name in root.list(directory)? {
+            let path = directory.join(name);
+            let other = path != ours && path.extension().is_some_and(|extension| extension == "toml");
+            if let Some((found, mode)) = if other { text(&path)? } else { None } {
+                drop_ins.push((path, found, mode));
+            }
+        }
+        Ok(containerd::Found::new(text(paths::containerd_config())?, drop_ins))
+    };
+    found().unwrap_or_else(|failure| containerd::Found::unreadable(failure.message))
+}
+
+fn image_tars(root: &Root, directory: &Path) -> Vec<(PathBuf, i64)> {
+    let written = |path: PathBuf| {
+        let meta = std::fs::metadata(root.path(&path)).ok().filter(std::fs::Metadata::is_file)?;
+        Some((path, meta.mtime() * 1_000_000 + meta.mtime_nsec() / 1000))
+    };
+    let names = root.list(directory).unwrap_or_default();
+    let tars = names.into_iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == "tar"));
+    tars.filter_map(|name| written(directory.join(name))).collect()
 }
 
 /// Pods copy this file; systemd-resolved's stub on 127.0.0.53 is out of their reach and makes CoreDNS loop.

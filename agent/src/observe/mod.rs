@@ -1,6 +1,8 @@
 //! What is true of the node. The only readers; every fact that can be unknown says why.
 
 pub mod certificates;
+mod containerd;
+mod docker;
 pub mod facts;
 pub mod proxies;
 pub mod runtime;
@@ -16,13 +18,13 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 
 use crate::config::Config;
-use crate::desired::{Desired, Facts, cni, paths, units};
+use crate::desired::{Desired, Facts, cni, engine, paths, units};
 use crate::ports::cluster::Seen;
 use crate::ports::root::{FileOnDisk, Root};
 use crate::ports::systemd::{Systemd, UnitState};
 use crate::ports::{Failure, http};
 use certificates::{Certificate, PendingKey};
-use runtime::Docker;
+use runtime::Engine;
 use token::SeenToken;
 
 /// A fact, or why it is not known.
@@ -105,8 +107,8 @@ pub struct Observed {
     pub has_kept_token: bool,
     /// Whether somebody asked for a new certificate of kube-proxy's.
     pub renew_proxy: bool,
-    /// docker's API, asked only while its unit is active.
-    pub docker: Docker,
+    /// The container engine, asked only while its unit is active.
+    pub engine: Engine,
     /// CNI configurations, sorted: the first one wins.
     pub cni_confs: Fact<Vec<String>>,
     /// CNI plugins the bridge needs and that are nowhere.
@@ -138,8 +140,8 @@ pub struct Eyes<'a> {
     pub stale: &'a [&'static str],
     /// The configuration.
     pub config: &'a Config,
-    /// What docker said of itself since it started.
-    pub docker: Option<&'a Fact<runtime::Info>>,
+    /// What the engine said of itself since it started.
+    pub engine: Option<&'a Fact<runtime::Info>>,
     /// What the API server said.
     pub watched: &'a Watched,
     /// Steps that failed.
@@ -163,17 +165,17 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
         units.get(unit).is_some_and(|state: &Fact<UnitState>| state.as_ref().is_ok_and(UnitState::is_active))
     };
     let inactive = || Err("its unit is not active".to_owned());
-    let docker = async {
-        if active(units::DOCKER) {
-            runtime::ask(root, &eyes.config.runtime.sandbox_image, eyes.docker).await
+    let engine = async {
+        if active(engine::unit(eyes.config.runtime.kind)) {
+            runtime::ask(root, &eyes.config.runtime, eyes.engine).await
         } else {
-            runtime::inactive()
+            runtime::inactive(eyes.config.runtime.kind)
         }
     };
     let kubelet = async { if active(units::KUBELET) { healthy(10248).await } else { inactive() } };
     let proxy = async { if active(units::KUBE_PROXY) { healthy(10256).await } else { inactive() } };
     let twice = active(units::KUBE_PROXY) && root.exists(paths::joined());
-    let (docker, kubelet_health, proxy_health) = futures::join!(docker, kubelet, proxy);
+    let (engine, kubelet_health, proxy_health) = futures::join!(engine, kubelet, proxy);
     let supplied = eyes.config.identity.supplied.as_ref().map(|pair| supplied::pair(root, pair));
     let client_certificate = match &supplied {
         Some(pair) => pair.as_ref().map(|pair| Some(pair.certificate.clone())).map_err(Clone::clone),
@@ -196,7 +198,7 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
         token: token::look(root, eyes.config),
         has_kept_token: root.exists(paths::kept_token()),
         renew_proxy: root.exists(paths::renew_proxy()),
-        docker,
+        engine,
         cni_confs: cni_confs(root, &eyes.config.network.conf_dir),
         missing_cni_plugins: missing_cni_plugins(root, eyes.config, facts),
         kubelet_health,
@@ -226,6 +228,8 @@ fn files(
         paths::client_ca().to_owned(),
         paths::joined().to_owned(),
         paths::daemon_json().to_owned(),
+        paths::containerd_config().to_owned(),
+        paths::containerd_drop_in().to_owned(),
         cni::bridge_path(config),
     ];
     specs.chain(more).map(|path| (path.clone(), root.read(&path))).collect()

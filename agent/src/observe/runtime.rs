@@ -1,14 +1,15 @@
-//! docker, asked over its socket: it may be active and dead.
+//! The container engine, asked over its socket: it may be active and dead.
 
-use super::Fact;
-use crate::desired::paths;
+use super::{Fact, containerd, docker};
+use crate::config::{Runtime, RuntimeKind};
+use crate::desired::engine;
+use crate::ports::Failure;
 use crate::ports::root::Root;
-use crate::ports::{Failure, http};
 use crate::reason::Reason;
 
-/// What docker says.
+/// What the engine says.
 #[derive(Debug, Clone)]
-pub struct Docker {
+pub struct Engine {
     /// Whether it answers at all.
     pub answers: Fact<()>,
     /// What it is; an error until it has said so since its last start.
@@ -19,7 +20,7 @@ pub struct Docker {
     pub has_cri_socket: bool,
 }
 
-/// What docker is. It stays as it is until docker starts anew, and asking costs docker three programs that it executes
+/// What the engine is. It stays as it is until it starts anew, and asking costs docker three programs that it executes
 /// (`runc --version` and its like), so it is asked once a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
@@ -27,16 +28,14 @@ pub struct Info {
     pub version: String,
     /// Its cgroup driver.
     pub cgroup_driver: String,
+    /// Whether it also speaks what kubelets before 1.23 do; docker does not by itself.
+    pub speaks_v1alpha2: bool,
 }
 
-fn silent(why: impl std::fmt::Display) -> Failure {
-    Failure::new(Reason::RuntimeUnresponsive, format!("docker: {why}"))
-}
-
-/// What is known of docker while it is not active.
-pub fn inactive() -> Docker {
-    let inactive = Failure::new(Reason::UnitStarting, "docker.service is not active");
-    Docker {
+/// What is known of the engine while it is not active.
+pub fn inactive(kind: RuntimeKind) -> Engine {
+    let inactive = Failure::new(Reason::UnitStarting, format!("{} is not active", engine::unit(kind)));
+    Engine {
         answers: Err(inactive.clone()),
         info: Err(inactive),
         has_sandbox_image: false,
@@ -44,36 +43,25 @@ pub fn inactive() -> Docker {
     }
 }
 
-/// Asks docker what is cheap to ask; `info` is what it said of itself since it started.
-pub async fn ask(root: &Root, sandbox_image: &str, info: Option<&Fact<Info>>) -> Docker {
-    let socket = root.path(paths::docker_socket());
-    let image = format!("/images/{sandbox_image}/json");
-    let (ping, image) = futures::join!(http::get_unix(&socket, "/_ping"), http::get_unix(&socket, &image));
-    Docker {
-        answers: match ping {
-            Ok(answer) if answer.status == 200 => Ok(()),
-            Ok(answer) => Err(silent(format!("/_ping answered {}", answer.status))),
-            Err(why) => Err(silent(why)),
-        },
-        info: info.cloned().unwrap_or_else(|| {
-            Err(Failure::new(Reason::Unobservable, "asking docker for its version and cgroup driver"))
-        }),
-        // Only docker's own word counts: one that is slow has not lost an image.
-        has_sandbox_image: !image.is_ok_and(|answer| answer.status == 404),
-        has_cri_socket: root.exists(paths::cri_socket()),
+/// Asks the engine what is cheap to ask; `info` is what it said of itself since it started.
+pub async fn ask(root: &Root, runtime: &Runtime, info: Option<&Fact<Info>>) -> Engine {
+    let info = info.cloned().unwrap_or_else(|| {
+        let asking = format!("asking {} for its version and cgroup driver", engine::name(runtime.kind));
+        Err(Failure::new(Reason::Unobservable, asking))
+    });
+    match runtime.kind {
+        RuntimeKind::Docker => docker::ask(root, &runtime.sandbox_image, info).await,
+        RuntimeKind::Containerd => containerd::ask(root, &runtime.sandbox_image, info).await,
     }
 }
 
-/// Asks docker what it is.
+/// Asks the engine what it is.
 ///
 /// # Errors
 /// It does not answer, or not as it should.
-pub async fn info(root: &Root) -> Fact<Info> {
-    let answer = http::get_unix(&root.path(paths::docker_socket()), "/info").await.map_err(silent)?;
-    if answer.status != 200 {
-        return Err(silent(format!("/info answered {}", answer.status)));
+pub async fn info(root: &Root, kind: RuntimeKind) -> Fact<Info> {
+    match kind {
+        RuntimeKind::Docker => docker::info(root).await,
+        RuntimeKind::Containerd => containerd::info(root).await,
     }
-    let fields: serde_json::Value = serde_json::from_slice(&answer.body).map_err(silent)?;
-    let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
-    Ok(Info { version: text("ServerVersion"), cgroup_driver: text("CgroupDriver") })
 }

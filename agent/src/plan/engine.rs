@@ -1,39 +1,71 @@
-//! docker itself: the container engine that the CRI stands on.
+//! The container engine that the CRI stands on: docker, or containerd, which is both.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
 
 use super::{Verdict, View, again, bring_up, files, newest_write};
-use crate::desired::{DaemonJson, paths, runtime, units};
+use crate::config::RuntimeKind;
+use crate::desired::{FileSpec, engine, units};
 use crate::reason::Reason;
 
-/// docker runs with the configuration it needs, and answers.
+/// It runs with the configuration it needs, and answers.
 ///
-/// It is the slowest start of a join and needs nothing of the rest: it begins while the kubelet is still asked for its
-/// version. Its configuration, though, is not touched on a machine that turns out to be none that can join.
+/// docker's is the slowest start of a join and needs nothing of the rest: it begins while the kubelet is still asked for
+/// its version. Its configuration, though, is not touched on a machine that turns out to be none that can join.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
-    let facts = &view.observed.facts;
-    if let DaemonJson::Broken(why) = &facts.daemon_json {
-        return Verdict::blocked(Reason::FileTrouble, why.clone());
-    }
-    if let Some(spec) = runtime::daemon_json(view.config, facts) {
-        if view.desired.is_none() {
-            return super::version_unknown(view);
-        }
-        match files::write(view, &spec) {
-            Ok(Some(step)) => return Verdict::Act(vec![step]),
-            Ok(None) => {}
-            Err(verdict) => return verdict,
-        }
-    }
-    // docker is restarted for its configuration only while nothing of Kubernetes runs here: later that would hit pods.
-    let written = if view.may_have_pods() { 0 } else { newest_write(view, [paths::daemon_json()]) };
-    if let Some(verdict) = bring_up(view, units::DOCKER, written) {
+    if let Some(verdict) = configured(view) {
         return verdict;
     }
-    match &view.observed.docker.answers {
-        Ok(()) => Verdict::Satisfied("docker answers".to_owned()),
+    let kind = view.config.runtime.kind;
+    let name = engine::unit(kind);
+    let inputs = units::inputs(name);
+    // docker is restarted for its configuration only while nothing of Kubernetes runs here: later that would hit pods.
+    let written = match kind {
+        RuntimeKind::Docker if view.may_have_pods() => 0,
+        RuntimeKind::Docker | RuntimeKind::Containerd => {
+            newest_write(view, inputs.iter().map(PathBuf::as_path))
+        }
+    };
+    if let Some(verdict) = bring_up(view, name, written) {
+        return verdict;
+    }
+    match &view.observed.engine.answers {
+        Ok(()) => Verdict::Satisfied(format!("{} answers", engine::name(kind))),
+        Err(failure) if failure.reason.needs_operator() => {
+            Verdict::blocked(failure.reason, failure.message.clone())
+        }
         Err(failure) => Verdict::Waiting {
             reason: failure.reason,
             message: failure.message.clone(),
-            until: Some(again(view, units::DOCKER)),
+            until: Some(again(view, name)),
         },
     }
+}
+
+/// What its configuration must be: known before the kubelet's version is, and read but once a pass where that is known.
+pub(super) fn files_of(view: View<'_>) -> Cow<'_, Result<Vec<FileSpec>, String>> {
+    match view.desired {
+        Some(desired) => Cow::Borrowed(&desired.engine_files),
+        None => Cow::Owned(engine::files(view.config, &view.observed.facts)),
+    }
+}
+
+/// Its configuration is as it must be; `None` where it is.
+fn configured(view: View<'_>) -> Option<Verdict> {
+    let files = files_of(view);
+    let files = match files.as_ref() {
+        Ok(files) => files,
+        Err(why) => return Some(Verdict::blocked(Reason::FileTrouble, why)),
+    };
+    if !files.is_empty() && view.desired.is_none() {
+        return Some(super::version_unknown(view));
+    }
+    let mut steps = Vec::new();
+    for spec in files {
+        match files::write(view, spec) {
+            Ok(step) => steps.extend(step),
+            Err(verdict) => return Some(verdict),
+        }
+    }
+    (!steps.is_empty()).then_some(Verdict::Act(steps))
 }

@@ -47,7 +47,9 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     }
     // systemd looks for a unit it has not found before as soon as it is spoken of (since 246): a reload, which costs more
     // than everything else here, is needed only where it knows an older file.
-    match needs_reload(view, &desired.enabled) {
+    let images = desired.host_files.iter().any(|file| file.path.ends_with(units::IMAGES));
+    let loaders = if images { &[units::IMAGES][..] } else { &[] };
+    match needs_reload(view, &[&desired.enabled[..], loaders].concat()) {
         Ok(true) => steps.push(Step::ReloadSystemd),
         Ok(false) => {}
         Err(verdict) => return verdict,

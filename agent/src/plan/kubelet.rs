@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use super::{Verdict, View, again, bring_up, network, newest_write, supplied};
-use crate::desired::units;
+use crate::desired::{Interface, units};
 use crate::reason::Reason;
 
 /// Its unit is active, newer than its files, and it says that it is well.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
-    // With dockershim it is the kubelet itself that looks for the configuration only every 5 s.
-    let dockershim = view.desired.is_some_and(|desired| !desired.cri_dockerd);
-    if let Some(verdict) = dockershim.then(|| network::conf_pending(view)).flatten() {
+    // Where no shim waits for the configuration the kubelet does, which looks only every 5 s: it loads it itself with
+    // dockershim, and asks containerd whether that has.
+    let shim = view.desired.is_some_and(|desired| desired.interface == Interface::CriDockerd);
+    if let Some(verdict) = (!shim).then(|| network::conf_pending(view)).flatten() {
         return verdict;
     }
     let inputs = units::inputs(units::KUBELET);

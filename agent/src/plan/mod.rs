@@ -3,6 +3,7 @@
 mod engine;
 mod files;
 pub mod identity;
+mod images;
 mod kubelet;
 mod network;
 mod node;
@@ -25,7 +26,7 @@ pub use phase::Phase;
 pub use step::Step;
 
 use crate::config::Config;
-use crate::desired::{Desired, paths, units, versions};
+use crate::desired::{Desired, Interface, paths, units};
 use crate::observe::{Attempt, Observed};
 use crate::ports::Failure;
 use crate::ports::systemd::UnitState;
@@ -140,6 +141,12 @@ impl View<'_> {
     }
 }
 
+/// Whether the kubelet that is installed reaches docker through cri-dockerd.
+pub(crate) fn needs_cri_dockerd(view: View<'_>) -> bool {
+    let of = |version| Interface::of(view.config.runtime.kind, version) == Interface::CriDockerd;
+    view.observed.facts.kubelet.version.is_some_and(of)
+}
+
 /// What must be true is not known before the kubelet has told its version, nor while a program is missing that a unit
 /// is to start: on a joined node no check holds that back.
 fn version_unknown(view: View<'_>) -> Verdict {
@@ -151,10 +158,7 @@ fn version_unknown(view: View<'_>) -> Verdict {
         return Verdict::blocked(Reason::BinaryMissing, error.clone());
     }
     let missing = [
-        (
-            facts.kubelet.version.is_some_and(versions::needs_cri_dockerd) && facts.cri_dockerd.is_none(),
-            "cri-dockerd",
-        ),
+        (needs_cri_dockerd(view) && facts.cri_dockerd.is_none(), "cri-dockerd"),
         (
             facts.kubelet.version.is_some() && view.config.proxy.enabled && facts.proxy.path.is_none(),
             "kube-proxy",

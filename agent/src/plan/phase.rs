@@ -17,7 +17,7 @@ pub enum Phase {
     Identity,
     /// Files, kernel settings, units known to systemd.
     Host,
-    /// docker runs and answers.
+    /// The container engine runs and answers.
     Engine,
     /// The CRI answers, on the same cgroup driver as the kubelet.
     Runtime,

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Verdict, View, later, network, supplied};
-use crate::config::NetworkPlugin;
-use crate::desired::{DaemonJson, Program, paths, runtime, versions};
+use super::{Verdict, View, images, later, needs_cri_dockerd, network, supplied};
+use crate::config::{NetworkPlugin, RuntimeKind};
+use crate::desired::{DaemonJson, Program, engine, paths, runtime, versions};
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
 
@@ -27,6 +27,9 @@ pub struct Check {
 #[serde(transparent)]
 pub struct Problem(pub Reason);
 
+/// What a check found, or what is wrong.
+type Found = Result<String, (Reason, String)>;
+
 /// Every check's name.
 pub const NAMES: &[&str] = &[
     "kubelet",
@@ -35,16 +38,19 @@ pub const NAMES: &[&str] = &[
     "cri-dockerd",
     "docker",
     "daemon-json",
+    "containerd",
+    "containerd-config",
     "cgroup-driver",
     "swap",
     "sandbox-image",
+    "images",
     "cni-plugins",
     "cni-conf",
     "certificate",
     "kubeconfig",
 ];
 
-/// What later phases wait for, each with what stands on it alone. Only a running docker tells its images, and it runs
+/// What later phases wait for, each with what stands on it alone. Only a running engine tells its images, and it runs
 /// after these checks; of files that an operator supplies nothing else depends than what uses them.
 const NOT_HELD_BACK: [&str; 3] = ["sandbox-image", "certificate", "kubeconfig"];
 
@@ -60,25 +66,20 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     let mut outcomes = vec![
         ("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref())),
         ("kubelet-flags", flags(&facts.kubelet, config.kubelet.extra_args.keys())),
-        ("docker", docker(view)),
-        (
-            "daemon-json",
-            match &facts.daemon_json {
-                DaemonJson::Keys(_) => Ok(format!("{} parses or is absent", paths::daemon_json().display())),
-                DaemonJson::Broken(why) => Err((Reason::FileTrouble, why.clone())),
-            },
-        ),
+    ];
+    outcomes.extend(of_engine(view));
+    outcomes.extend([
         ("cgroup-driver", cgroup_driver(view)),
         ("swap", swap(view)),
         ("sandbox-image", sandbox_image(view)),
-    ];
+    ]);
     if config.proxy.enabled {
         outcomes.push((
             "kube-proxy",
             program("kube-proxy", &facts.proxy, config.proxy.component.binary.as_deref()),
         ));
     }
-    if facts.kubelet.version.is_some_and(versions::needs_cri_dockerd) {
+    if needs_cri_dockerd(view) {
         outcomes.push((
             "cri-dockerd",
             match &facts.cri_dockerd {
@@ -89,6 +90,9 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
                 )),
             },
         ));
+    }
+    if let Some(directory) = &config.runtime.images {
+        outcomes.push(("images", images::check(view, directory)));
     }
     if config.network.plugin == NetworkPlugin::Bridge {
         outcomes.extend([("cni-plugins", cni_plugins(view)), ("cni-conf", cni_conf(view))]);
@@ -104,7 +108,7 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
             format!("preflight.ignore: there is no check `{unknown}`; there are {}", NAMES.join(", "));
         outcomes.push(("ignore", Err((Reason::PreflightFailed, found))));
     }
-    let check = |(name, outcome): (&'static str, Result<String, (Reason, String)>)| {
+    let check = |(name, outcome): (&'static str, Found)| {
         let (problem, found) = match outcome {
             Ok(found) => (None, found),
             Err((reason, found)) => (Some(Problem(reason)), found),
@@ -155,18 +159,43 @@ fn judged(verdict: Verdict) -> Result<String, (Reason, String)> {
     }
 }
 
-fn missing(name: &str, configured: Option<&std::path::Path>) -> String {
+pub(super) fn missing(name: &str, configured: Option<&std::path::Path>) -> String {
     match configured {
         Some(path) => format!("`{}` is not there or not executable", path.display()),
         None => format!("no executable `{name}` in {}", SEARCHED.join(", ")),
     }
 }
 
-fn program(
-    name: &str,
-    found: &Program,
-    configured: Option<&std::path::Path>,
-) -> Result<String, (Reason, String)> {
+/// The engine is installed, and its configuration can be added to.
+fn of_engine(view: View<'_>) -> [(&'static str, Found); 2] {
+    let trouble = |why| (Reason::FileTrouble, why);
+    match view.config.runtime.kind {
+        RuntimeKind::Docker => [
+            ("docker", installed(view, "docker", "docker.io")),
+            (
+                "daemon-json",
+                match &view.observed.facts.daemon_json {
+                    DaemonJson::Keys(_) => {
+                        Ok(format!("{} parses or is absent", paths::daemon_json().display()))
+                    }
+                    DaemonJson::Broken(why) => Err(trouble(why.clone())),
+                },
+            ),
+        ],
+        RuntimeKind::Containerd => [
+            ("containerd", installed(view, "containerd", "containerd")),
+            (
+                "containerd-config",
+                match super::engine::files_of(view).as_ref() {
+                    Ok(_) => Ok(format!("{} can be added to", paths::containerd_config().display())),
+                    Err(why) => Err(trouble(why.clone())),
+                },
+            ),
+        ],
+    }
+}
+
+fn program(name: &str, found: &Program, configured: Option<&std::path::Path>) -> Found {
     let Some(path) = &found.path else { return Err((Reason::BinaryMissing, missing(name, configured))) };
     if let Some(error) = &found.error {
         return Err((Reason::BinaryMissing, error.clone()));
@@ -184,10 +213,7 @@ fn program(
     }
 }
 
-fn flags<'a>(
-    kubelet: &Program,
-    wanted: impl Iterator<Item = &'a String>,
-) -> Result<String, (Reason, String)> {
+fn flags<'a>(kubelet: &Program, wanted: impl Iterator<Item = &'a String>) -> Found {
     let unknown: Vec<&str> = wanted
         .map(String::as_str)
         .filter(|flag| !kubelet.flags.is_empty() && !kubelet.flags.iter().any(|f| f == flag))
@@ -202,8 +228,12 @@ fn flags<'a>(
     ))
 }
 
-/// What is contradictory before anything runs; the driver of a docker that runs is the runtime's phase's.
-fn cgroup_driver(view: View<'_>) -> Result<String, (Reason, String)> {
+/// What is contradictory before anything runs; the driver of an engine that runs is the runtime's phase's. containerd is
+/// told the kubelet's.
+fn cgroup_driver(view: View<'_>) -> Found {
+    if view.config.runtime.kind == RuntimeKind::Containerd {
+        return Ok(runtime::kubelet_cgroup_driver(view.config, &view.observed.facts));
+    }
     let dockers = runtime::docker_cgroup_driver(view.config, &view.observed.facts);
     match view.config.kubelet.config.get("cgroupDriver").and_then(|value| value.as_str()) {
         Some(kubelets) if kubelets != dockers => Err((
@@ -215,7 +245,7 @@ fn cgroup_driver(view: View<'_>) -> Result<String, (Reason, String)> {
 }
 
 /// The kubelet ends at its start where swap is on, unless it is told not to.
-fn swap(view: View<'_>) -> Result<String, (Reason, String)> {
+fn swap(view: View<'_>) -> Found {
     let is_allowed =
         view.config.kubelet.config.get("failSwapOn").and_then(serde_json::Value::as_bool) == Some(false);
     match &view.observed.facts.swap {
@@ -227,7 +257,7 @@ fn swap(view: View<'_>) -> Result<String, (Reason, String)> {
     }
 }
 
-fn cni_plugins(view: View<'_>) -> Result<String, (Reason, String)> {
+fn cni_plugins(view: View<'_>) -> Found {
     let lacking = &view.observed.missing_cni_plugins;
     let dir = crate::desired::cni_bin_dir(view.config, &view.observed.facts).display().to_string();
     if lacking.is_empty() {
@@ -236,35 +266,36 @@ fn cni_plugins(view: View<'_>) -> Result<String, (Reason, String)> {
     Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", "))))
 }
 
-fn cni_conf(view: View<'_>) -> Result<String, (Reason, String)> {
+fn cni_conf(view: View<'_>) -> Found {
     match network::conflict(view) {
         None => Ok(format!("nothing in `{}` sorts before ours", view.config.network.conf_dir.display())),
         Some(why) => Err((Reason::CniConflict, why)),
     }
 }
 
-fn sandbox_image(view: View<'_>) -> Result<String, (Reason, String)> {
+fn sandbox_image(view: View<'_>) -> Found {
     let image = &view.config.runtime.sandbox_image;
-    match &view.observed.docker {
-        docker if docker.answers.is_err() => Ok(format!("{image}, looked for when docker runs")),
-        docker if docker.has_sandbox_image => Ok(image.clone()),
+    match &view.observed.engine {
+        engine if engine.answers.is_err() => {
+            Ok(format!("{image}, looked for when {} runs", engine::name(view.config.runtime.kind)))
+        }
+        engine if engine.has_sandbox_image => Ok(image.clone()),
         _ => {
             Err((Reason::SandboxImageMissing, format!("the pod sandbox image `{image}` is not on this node")))
         }
     }
 }
 
-fn docker(view: View<'_>) -> Result<String, (Reason, String)> {
-    match view.observed.units.get(crate::desired::units::DOCKER) {
-        Some(Ok(state)) if state.load == "loaded" => Ok("docker.service".to_owned()),
-        Some(Ok(state)) if state.load == "masked" => {
-            Err((Reason::UnitMasked, "docker.service is masked".to_owned()))
-        }
+fn installed(view: View<'_>, name: &str, package: &str) -> Found {
+    let unit = engine::unit(view.config.runtime.kind);
+    match view.observed.units.get(unit) {
+        Some(Ok(state)) if state.load == "loaded" => Ok(unit.to_owned()),
+        Some(Ok(state)) if state.load == "masked" => Err((Reason::UnitMasked, format!("{unit} is masked"))),
         Some(Ok(state)) => Err((
             Reason::BinaryMissing,
-            format!("docker.service is {}; install docker (Debian: docker.io)", state.load),
+            format!("{unit} is {}; install {name} (Debian: {package})", state.load),
         )),
         Some(Err(failure)) => Err((failure.reason, failure.message.clone())),
-        None => Ok("docker.service was not looked at".to_owned()),
+        None => Ok(format!("{unit} was not looked at")),
     }
 }

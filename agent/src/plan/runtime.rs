@@ -1,33 +1,43 @@
-//! What the kubelet talks to: docker through its CRI shim, or through the kubelet's own dockershim.
+//! What the kubelet talks to: containerd, docker through its CRI shim, or docker through the kubelet's own dockershim.
 
 use std::path::PathBuf;
 
 use super::preflight::is_ignored;
-use super::{Verdict, View, again, bring_up, network, newest_write};
-use crate::desired::units;
+use super::{Verdict, View, again, bring_up, images, network, newest_write};
+use crate::desired::{Interface, engine, units, versions};
+use crate::observe::runtime::Info;
 use crate::reason::Reason;
 
-/// The shim runs where one is needed, both sides use one cgroup driver, and the sandbox image is on the node.
+/// The shim runs where one is needed, both sides speak one language and use one cgroup driver, and the sandbox image is
+/// on the node.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else { return super::version_unknown(view) };
-    if let Some(verdict) = desired.cri_dockerd.then(|| shim(view)).flatten() {
+    if let Some(verdict) = images::loaded(view) {
         return verdict;
     }
-    let docker = &view.observed.docker;
-    let info = match &docker.info {
+    if let Some(verdict) = (desired.interface == Interface::CriDockerd).then(|| shim(view)).flatten() {
+        return verdict;
+    }
+    let name = engine::name(view.config.runtime.kind);
+    let info = match &view.observed.engine.info {
         Ok(info) => info,
         Err(failure) => return Verdict::from_failure(failure, None),
     };
+    if let Some(verdict) =
+        (desired.interface == Interface::Containerd).then(|| language(view, info)).flatten()
+    {
+        return verdict;
+    }
     if info.cgroup_driver != desired.kubelet_cgroup_driver && !is_ignored(view, "cgroup-driver") {
         return Verdict::blocked(
             Reason::CgroupDriverMismatch,
             format!(
-                "docker uses the cgroup driver {}, the kubelet would use {}",
+                "{name} uses the cgroup driver {}, the kubelet would use {}",
                 info.cgroup_driver, desired.kubelet_cgroup_driver
             ),
         );
     }
-    if !docker.has_sandbox_image && !is_ignored(view, "sandbox-image") {
+    if !view.observed.engine.has_sandbox_image && !is_ignored(view, "sandbox-image") {
         return Verdict::Waiting {
             reason: Reason::SandboxImageMissing,
             message: format!(
@@ -37,7 +47,19 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
             until: Some(super::later(view.now)),
         };
     }
-    Verdict::Satisfied(format!("docker {}, cgroup driver {}", info.version, info.cgroup_driver))
+    Verdict::Satisfied(format!("{name} {}, cgroup driver {}", info.version, info.cgroup_driver))
+}
+
+/// An old kubelet speaks what containerd 2 has forgotten, and would only say that the service is unknown.
+fn language(view: View<'_>, info: &Info) -> Option<Verdict> {
+    let kubelet = view.observed.facts.kubelet.version?;
+    let understood = versions::kubelet_knows(kubelet, "runtime.v1") || info.speaks_v1alpha2;
+    (!understood).then(|| {
+        Verdict::blocked(
+            Reason::CriMissing,
+            format!("kubelet {kubelet} speaks runtime.v1alpha2, which containerd {} does not", info.version),
+        )
+    })
 }
 
 /// The CRI shim runs; where the bridge configuration is ours, only once that is written.
@@ -50,7 +72,7 @@ fn shim(view: View<'_>) -> Option<Verdict> {
     if let Some(verdict) = bring_up(view, units::CRI_DOCKERD, written) {
         return Some(verdict);
     }
-    (!view.observed.docker.has_cri_socket).then(|| Verdict::Waiting {
+    (!view.observed.engine.has_cri_socket).then(|| Verdict::Waiting {
         reason: Reason::RuntimeUnresponsive,
         message: "cri-dockerd has not made its socket yet".to_owned(),
         until: Some(again(view, units::CRI_DOCKERD)),

@@ -4,15 +4,15 @@ use super::{Step, Verdict, View, files, supplied, unit};
 use crate::desired::units;
 use crate::reason::Reason;
 
-/// Units start at boot, docker has its drop-in, and systemd knows of both.
+/// Units start at boot, the engine has its drop-in, and systemd knows of both.
 ///
 /// Enabling a unit makes a reload due for every unit, and for a tenth of a second of it PID 1 answers nobody: both come
-/// when the node is Ready. A boot before that starts the agent, which starts the rest. The drop-in counts from docker's
-/// next start on.
+/// when the node is Ready. A boot before that starts the agent, which starts the rest. The drop-in counts from the
+/// engine's next start on.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else { return super::version_unknown(view) };
     let mut steps = Vec::new();
-    match files::write(view, &desired.docker_drop_in) {
+    match files::write(view, &desired.engine_drop_in) {
         Ok(step) => steps.extend(step),
         Err(verdict) => return verdict,
     }

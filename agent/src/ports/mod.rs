@@ -2,7 +2,9 @@
 
 pub mod changes;
 pub mod cluster;
+pub mod cri;
 pub mod discovery;
+pub mod grpc;
 pub mod http;
 pub mod keys;
 pub mod program;

@@ -41,7 +41,7 @@ enum Wake {
     Request(String, Fact<Seen<CertificateSigningRequest>>),
     Kubelet(Box<Program>),
     Proxy(Box<Program>),
-    Docker(Fact<runtime::Info>),
+    Engine(Fact<runtime::Info>),
     Files,
     UnitFiles,
     Token,
@@ -63,7 +63,7 @@ pub struct Reconciler {
     hands: Hands,
     bus: Option<String>,
     facts: Facts,
-    docker: Option<Fact<runtime::Info>>,
+    engine: Option<Fact<runtime::Info>>,
     units: Units,
     watched: Watched,
     watches: BTreeMap<String, AbortHandle>,
@@ -87,7 +87,7 @@ impl std::fmt::Debug for Wake {
             Self::Request(..) => "request",
             Self::Kubelet(_) => "kubelet",
             Self::Proxy(_) => "kube-proxy",
-            Self::Docker(_) => "docker",
+            Self::Engine(_) => "engine",
             Self::Files => "files",
             Self::UnitFiles => "unit files",
             Self::Token => "token",
@@ -112,7 +112,7 @@ impl Reconciler {
             hands: Hands { root, systemd, config },
             bus,
             facts,
-            docker: None,
+            engine: None,
             units: Units::default(),
             watched: Watched::default(),
             watches: BTreeMap::new(),
@@ -174,7 +174,7 @@ impl Reconciler {
             Wake::Token => self.try_the_token_again(),
             Wake::Kubelet(asked) => self.facts.kubelet = *asked,
             Wake::Proxy(asked) => self.facts.proxy = *asked,
-            Wake::Docker(info) => self.docker = Some(info),
+            Wake::Engine(info) => self.engine = Some(info),
             Wake::BusLost => {
                 tracing::warn!("the connection to the system bus was lost; connecting anew");
                 self.connect_systemd().await;
@@ -195,11 +195,11 @@ impl Reconciler {
             (as_asked(&fresh.kubelet, &self.facts.kubelet), as_asked(&fresh.proxy, &self.facts.proxy));
         // A route that is gone for a moment takes no address out of a running kubelet's unit.
         let route_address = fresh.route_address.or(self.facts.route_address);
-        let docker = self.docker.as_ref().and_then(|info| info.as_ref().ok());
-        let docker_cgroup_driver = docker.map(|info| info.cgroup_driver.clone());
+        let engine = self.engine.as_ref().and_then(|info| info.as_ref().ok());
+        let engine_cgroup_driver = engine.map(|info| info.cgroup_driver.clone());
         // Nor does a certificate that is being replaced change the kubelet's configuration.
         let supplied_serves = fresh.supplied_serves.or(self.facts.supplied_serves);
-        self.facts = Facts { kubelet, proxy, docker_cgroup_driver, route_address, supplied_serves, ..fresh };
+        self.facts = Facts { kubelet, proxy, engine_cgroup_driver, route_address, supplied_serves, ..fresh };
         if other_kubelet {
             self.ask_kubelet();
         }
@@ -211,7 +211,7 @@ impl Reconciler {
             units: &self.units.known,
             stale: &stale,
             config: &self.hands.config,
-            docker: self.docker.as_ref(),
+            engine: self.engine.as_ref(),
             watched: &self.watched,
             attempts: &self.attempts,
             under_way: self.busy.values().flatten().cloned().collect(),
@@ -339,13 +339,14 @@ impl Reconciler {
     /// Looks once and tells, changing nothing: `status` with the daemon dead, `plan`, `check`.
     pub async fn look_once(&mut self) -> (Observed, Plan, Document) {
         let flags = self.with_flags();
-        let docker;
-        (self.facts.kubelet, self.facts.proxy, docker) = futures::join!(
+        let kind = self.hands.config.runtime.kind;
+        let engine;
+        (self.facts.kubelet, self.facts.proxy, engine) = futures::join!(
             facts::ask(&self.facts.kubelet, flags.0),
             facts::ask(&self.facts.proxy, flags.1),
-            runtime::info(&self.hands.root)
+            runtime::info(&self.hands.root, kind)
         );
-        self.docker = Some(docker);
+        self.engine = Some(engine);
         let (mut observed, desired) = self.look().await;
         self.watched.node = self.node_once(&observed).await;
         observed.watched = self.watched.clone();

@@ -5,12 +5,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{Reconciler, Wake};
-use crate::desired::{Program, units};
+use crate::desired::{Program, engine};
 use crate::observe::{Observed, facts, runtime};
 use crate::plan::Plan;
 
-/// The pause before docker is asked again that did not answer: as long as it is, `status` says so.
+/// The pause before an engine is asked again that did not answer: as long as it is, `status` says so.
 const AGAIN: Duration = Duration::from_millis(250);
+
+/// The pause where only an operator can mend what it said; its restart is noticed at once.
+const MENDED_AGAIN: Duration = Duration::from_secs(10);
 
 /// The pause before a program is executed again that failed: each time costs up to 30 s.
 const EXECUTE_AGAIN: Duration = Duration::from_secs(10);
@@ -22,13 +25,14 @@ const KUBELET: &str = "kubelet";
 pub(super) const KUBE_PROXY: &str = "kube-proxy";
 
 impl Reconciler {
-    /// Asks docker once a start of its, and kube-proxy when the node is Ready: nothing waits for its version, and until
+    /// Asks the engine once a start of its, and kube-proxy when the node is Ready: nothing waits for its version, and until
     /// then the processors are wanted elsewhere.
     pub(super) fn follow_programs(&mut self, observed: &Observed, plan: &Plan) {
-        let docker = observed.units.get(units::DOCKER).and_then(|state| state.as_ref().ok());
-        match docker.filter(|state| state.is_active()).map(|state| state.active_since_usec) {
-            Some(since) => self.follow_docker(since),
-            None => self.forget_docker(),
+        let unit = engine::unit(self.hands.config.runtime.kind);
+        let state = observed.units.get(unit).and_then(|state| state.as_ref().ok());
+        match state.filter(|state| state.is_active()).map(|state| state.active_since_usec) {
+            Some(since) => self.follow_engine(since),
+            None => self.forget_engine(),
         }
         if plan.is_ready() && !self.watches.contains_key(KUBE_PROXY) {
             let ask = ask(self.facts.proxy.clone(), self.with_flags().1, self.wake.clone(), Wake::Proxy);
@@ -43,29 +47,30 @@ impl Reconciler {
         self.watches.insert(KUBELET.to_owned(), self.background.spawn(ask));
     }
 
-    fn follow_docker(&mut self, since: u64) {
-        let name = format!("docker {since}");
+    fn follow_engine(&mut self, since: u64) {
+        let name = format!("engine {since}");
         if self.watches.contains_key(&name) {
             return;
         }
-        self.forget_docker();
-        let (root, wake) = (self.hands.root.clone(), self.wake.clone());
+        self.forget_engine();
+        let (root, kind, wake) = (self.hands.root.clone(), self.hands.config.runtime.kind, self.wake.clone());
         let ask = async move {
             loop {
-                let info = runtime::info(&root).await;
+                let info = runtime::info(&root, kind).await;
                 let told = info.is_ok();
-                if wake.send(Wake::Docker(info)).await.is_err() || told {
+                let is_lasting = info.as_ref().is_err_and(|failure| failure.reason.needs_operator());
+                if wake.send(Wake::Engine(info)).await.is_err() || told {
                     return;
                 }
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(if is_lasting { MENDED_AGAIN } else { AGAIN }).await;
             }
         };
         self.watches.insert(name, self.background.spawn(ask));
     }
 
-    fn forget_docker(&mut self) {
-        self.drop_watches("docker ");
-        self.docker = None;
+    fn forget_engine(&mut self) {
+        self.drop_watches("engine ");
+        self.engine = None;
     }
 }
 

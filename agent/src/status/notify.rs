@@ -17,9 +17,10 @@ pub fn alive() {
     send(&[NotifyState::Watchdog]);
 }
 
-/// How often `WATCHDOG=1` is due: half of what the unit allows. `None` outside such a unit.
+/// How often `WATCHDOG=1` is due: two fifths of what the unit allows, 24 s of the minute in ours, so that what gives no
+/// signal, as an engine that hangs, is seen within half a minute. `None` outside such a unit.
 pub fn watchdog_interval() -> Option<std::time::Duration> {
-    sd_notify::watchdog_enabled().map(|allowed| allowed / 2)
+    sd_notify::watchdog_enabled().map(|allowed| allowed * 2 / 5)
 }
 
 fn send(state: &[NotifyState<'_>]) {

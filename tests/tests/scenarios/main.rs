@@ -12,6 +12,7 @@ mod bad_world;
 mod certificates;
 mod cli;
 mod cluster;
+mod containerd;
 mod daemon;
 mod import;
 mod jobs;

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Node;
 use proptest::prelude::*;
 
 use super::signer::Approver;
-use super::world::{World, docker_with};
+use super::world::{World, engine_with};
 use crate::desired::{Program, paths, units};
 use crate::observe::Fact;
 use crate::observe::certificates::Certificate;
@@ -19,11 +19,12 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
     (
         0..25_usize,
         prop::collection::vec(0..40_usize, 0..6),
-        prop::collection::vec(0..6_usize, 0..3),
+        prop::collection::vec(0..units::ALL.len(), 0..3),
         prop::collection::vec(0..3_usize, 0..4),
+        prop::bool::ANY,
     )
-        .prop_map(|(passes, lost, stopped, changed)| {
-            let mut world = World::fresh();
+        .prop_map(|(passes, lost, stopped, changed, containerd)| {
+            let mut world = if containerd { World::with_containerd() } else { World::fresh() };
             for _ in 0..passes {
                 world.plan().steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
                 world.others_move();
@@ -32,7 +33,7 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
                 // Where the note of the join is lost with the Node there, nothing is lost.
                 let path = world.observed.files.keys().nth(index).cloned();
                 if let Some(path) = path.filter(|path| path != paths::daemon_json()) {
-                    world.observed.files.remove(&path);
+                    world.forget(&path);
                 }
             }
             for index in stopped {
@@ -53,7 +54,7 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
 
 /// Any world at all: what is mendable, and facts unknown, refused, contradictory.
 pub(super) fn any() -> impl Strategy<Value = World> {
-    let trouble = prop::collection::vec((0..23_u8, 0..6_usize), 0..6);
+    let trouble = prop::collection::vec((0..24_u8, 0..units::ALL.len()), 0..6);
     (mendable(), trouble).prop_map(|(mut world, troubles)| {
         for (kind, index) in troubles {
             spoil(&mut world, kind, index);
@@ -91,6 +92,10 @@ fn age(world: &mut World, kind: u8, index: usize) {
 }
 
 fn spoil(world: &mut World, kind: u8, index: usize) {
+    if kind == 23 {
+        world.observed.engine.answers = Err(Failure::new(Reason::RuntimeUnresponsive, "spoiled"));
+        return;
+    }
     if kind >= 15 {
         return age(world, kind, index);
     }
@@ -132,7 +137,7 @@ fn spoil(world: &mut World, kind: u8, index: usize) {
         7 => observed.configured_ca = Err(failure),
         8 => observed.facts.kubelet = Program::default(),
         9 => observed.facts.kubelet.version = "v1.20.2".parse().ok(),
-        10 => observed.docker.info = docker_with("cgroupfs").info,
+        10 => observed.engine.info = engine_with("cgroupfs").info,
         11 => observed.cni_confs = Ok(vec!["00-other.conf".to_owned()]),
         12 => observed.configured_ca = Ok(b"no certificate".to_vec()),
         13 => observed.watched.requests.values_mut().for_each(|request| *request = Err(failure.clone())),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, json};
 
-use super::world::{World, docker_with};
+use super::world::{World, engine_with};
 use super::{Phase, Verdict, settle};
 use crate::config::{Config, NetworkPlugin};
 use crate::desired::{DaemonJson, Program, paths, units};
@@ -17,7 +17,7 @@ use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
 };
 
-fn text(verdict: &Verdict) -> String {
+pub(super) fn text(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Satisfied(note) => format!("ok: {note}"),
         Verdict::Waiting { reason, message, .. } | Verdict::Blocked { reason, message } => {
@@ -114,21 +114,21 @@ fn docker_that_is_missing_masked_or_contradicts_the_kubelet() {
          (kubelet.config.cgroupDriver)"
     );
     assert_eq!(
-        joined(Phase::Runtime, |_, observed| observed.docker.info = docker_with("cgroupfs").info),
+        joined(Phase::Runtime, |_, observed| observed.engine.info = engine_with("cgroupfs").info),
         "CgroupDriverMismatch: docker uses the cgroup driver cgroupfs, the kubelet would use systemd"
     );
 }
 
 #[test]
 fn a_sandbox_image_that_is_absent_is_the_runtimes_and_a_finding_of_check() {
-    let lacking = |_: &mut Config, observed: &mut Observed| observed.docker.has_sandbox_image = false;
+    let lacking = |_: &mut Config, observed: &mut Observed| observed.engine.has_sandbox_image = false;
     let missing = "the pod sandbox image `registry.k8s.io/pause:3.10` is not on this node";
     assert_eq!(joined(Phase::Runtime, lacking), format!("SandboxImageMissing: {missing}"));
-    let running = docker_with("systemd");
-    assert_eq!(preflight(|_, observed| observed.docker = running.clone()), "ok: 11 checks");
+    let running = engine_with("systemd");
+    assert_eq!(preflight(|_, observed| observed.engine = running.clone()), "ok: 11 checks");
     let mut world = World::fresh();
     assert!(check_named(&world, "sandbox-image").problem.is_none());
-    world.edit(|_, observed| observed.docker = running);
+    world.edit(|_, observed| observed.engine = running);
     let check = check_named(&world, "sandbox-image");
     assert_eq!((check.problem.unwrap().0, check.found.as_str()), (Reason::SandboxImageMissing, missing));
 }
@@ -203,8 +203,8 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
     assert_eq!(
         preflight(|config, _| ignore(config, "kublet")),
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
-         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, cgroup-driver, swap, sandbox-image, cni-plugins, cni-conf, \
-         certificate, kubeconfig"
+         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, containerd, containerd-config, cgroup-driver, swap, \
+         sandbox-image, images, cni-plugins, cni-conf, certificate, kubeconfig"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();
@@ -228,8 +228,8 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
         joined(Phase::Runtime, |config, observed| {
             ignore(config, "sandbox-image");
             ignore(config, "cgroup-driver");
-            observed.docker.has_sandbox_image = false;
-            observed.docker.info = docker_with("cgroupfs").info;
+            observed.engine.has_sandbox_image = false;
+            observed.engine.info = engine_with("cgroupfs").info;
         })
         .starts_with("ok: ")
     );

@@ -2,6 +2,7 @@
 //! and never panics.
 
 mod arbitrary;
+mod containerd;
 mod fixture;
 mod kubeconfig;
 mod life;

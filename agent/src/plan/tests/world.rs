@@ -10,11 +10,12 @@ use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus};
 use super::fixture::{FIXTURE, Issued, SPARE};
 use super::signer::Approver;
 use super::{Plan, Step, plan};
-use crate::config::{Config, HostFacts, Sources, load};
+use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::certificates::{CertificateSpec, Purpose};
+use crate::desired::containerd::Found;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
-use crate::observe::runtime::{self, Docker};
+use crate::observe::runtime::{self, Engine};
 use crate::observe::token::SeenToken;
 use crate::observe::{Attempt, Fact, Observed, Watched};
 use crate::plan::View;
@@ -69,7 +70,10 @@ impl World {
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
             resolv_conf: "/etc/resolv.conf".into(),
             route_address: Some("10.0.0.2".parse().unwrap()),
-            docker_cgroup_driver: None,
+            engine_cgroup_driver: None,
+            image_tars: Vec::new(),
+            image_loader: None,
+            containerd: Found::default(),
             cni_bin_dir: Some("/opt/cni/bin".into()),
             supplied_serves: None,
         };
@@ -97,7 +101,7 @@ impl World {
             token: Ok(Some(SeenToken { id: Some("abcdef".to_owned()), is_fleeting: false })),
             has_kept_token: false,
             renew_proxy: false,
-            docker: runtime::inactive(),
+            engine: runtime::inactive(RuntimeKind::Docker),
             cni_confs: Ok(Vec::new()),
             missing_cni_plugins: Vec::new(),
             kubelet_health: Err("not active".to_owned()),
@@ -213,10 +217,14 @@ impl World {
         self.observed.watched.requests.insert(name.to_owned(), Ok(Seen::Present(Box::new(request))));
     }
 
-    fn written(&mut self, path: &Path, found: FileOnDisk) {
+    pub(super) fn written(&mut self, path: &Path, found: FileOnDisk) {
         if path == paths::daemon_json() {
             self.observed.facts.daemon_json =
                 DaemonJson::Keys(serde_json::from_slice(&found.content).unwrap());
+        }
+        if path == paths::containerd_config() {
+            let text = String::from_utf8(found.content.clone()).unwrap();
+            self.observed.facts.containerd = Found::new(Some((text, found.mode)), Vec::new());
         }
         if path == cni::bridge_path(&self.config) {
             self.observed.cni_confs = Ok(vec!["10-kn-agent-bridge.conflist".to_owned()]);
@@ -258,12 +266,18 @@ impl World {
             }
             units::DOCKER => {
                 let driver = if self.observed.facts.cgroup_v2 { "systemd" } else { "cgroupfs" };
-                let has_cri_socket = self.observed.docker.has_cri_socket;
-                self.observed.docker =
-                    Docker { has_sandbox_image: true, has_cri_socket, ..docker_with(driver) };
+                let has_cri_socket = self.observed.engine.has_cri_socket;
+                self.observed.engine =
+                    Engine { has_sandbox_image: true, has_cri_socket, ..engine_with(driver) };
             }
-            units::CRI_DOCKERD => self.observed.docker.has_cri_socket = true,
+            units::CONTAINERD => {
+                // Its own default, where its configuration says nothing.
+                let driver = self.observed.facts.containerd.cgroup_driver.unwrap_or("cgroupfs");
+                self.observed.engine = Engine { has_sandbox_image: true, ..engine_with(driver) };
+            }
+            units::CRI_DOCKERD => self.observed.engine.has_cri_socket = true,
             units::KUBELET => self.observed.kubelet_health = Ok(()),
+            units::IMAGES => self.observed.engine.has_sandbox_image = true,
             _ => self.observed.proxy_health = Ok(()),
         }
         if let Some(state) = self.unit(name) {
@@ -343,6 +357,9 @@ impl World {
         } else if path == paths::kept_token() {
             self.observed.has_kept_token = false;
         }
+        if path == paths::containerd_config() {
+            self.observed.facts.containerd = Found::default();
+        }
         self.observed.files.remove(path);
     }
 
@@ -374,8 +391,12 @@ impl World {
     }
 }
 
-/// A docker that runs, with nothing on it.
-pub(super) fn docker_with(cgroup_driver: &str) -> Docker {
-    let info = runtime::Info { version: "26.1.5".to_owned(), cgroup_driver: cgroup_driver.to_owned() };
-    Docker { answers: Ok(()), info: Ok(info), ..runtime::inactive() }
+/// An engine that runs, with nothing on it.
+pub(super) fn engine_with(cgroup_driver: &str) -> Engine {
+    let info = runtime::Info {
+        version: "26.1.5".to_owned(),
+        cgroup_driver: cgroup_driver.to_owned(),
+        speaks_v1alpha2: false,
+    };
+    Engine { answers: Ok(()), info: Ok(info), ..runtime::inactive(RuntimeKind::Docker) }
 }

@@ -32,7 +32,7 @@ pub(super) fn restarts(observed: &Observed, plan: &Plan) -> Vec<Restart> {
             restarts.push(restart(observed, unit, because.clone()));
         }
     }
-    for unit in [units::DOCKER, units::CRI_DOCKERD, units::KUBELET, units::KUBE_PROXY] {
+    for unit in [units::DOCKER, units::CONTAINERD, units::CRI_DOCKERD, units::KUBELET, units::KUBE_PROXY] {
         let known = restarts.iter().any(|restart| restart.unit == unit);
         let changed = if known || !runs(observed, unit) { Vec::new() } else { changed_inputs(plan, unit) };
         if changed.is_empty() || is_left_running(observed, unit) {

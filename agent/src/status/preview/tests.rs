@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::config::{Config, HostFacts, Sources, load};
+use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
+use crate::desired::containerd::Found;
 use crate::desired::{DaemonJson, Facts, Program};
 use crate::observe::Watched;
 use crate::observe::runtime;
@@ -51,7 +52,10 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,
-            docker_cgroup_driver: None,
+            engine_cgroup_driver: None,
+            image_tars: Vec::new(),
+            image_loader: None,
+            containerd: Found::default(),
             cni_bin_dir: None,
             supplied_serves: None,
         },
@@ -70,7 +74,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
         token: Ok(None),
         has_kept_token: false,
         renew_proxy: false,
-        docker: runtime::inactive(),
+        engine: runtime::inactive(RuntimeKind::Docker),
         cni_confs: Ok(Vec::new()),
         missing_cni_plugins: Vec::new(),
         kubelet_health: Ok(()),

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lab::{Artefacts, ControlPlane, Minor, Node, wait_until};
+use lab::{Artefacts, ControlPlane, Engine, Minor, Node, wait_until};
 use serde_json::Value;
 
 /// A join takes seconds; on a busy machine a multiple.
@@ -66,8 +66,13 @@ fn install(node: &Node) -> Result<()> {
 impl Scenario {
     /// Boots everything; the cluster has its bindings, the machine has the package and no configuration.
     pub(crate) fn start(name: &str, minor: Minor) -> Result<Self> {
+        Self::start_with(name, minor, Engine::Docker)
+    }
+
+    /// The same on a machine whose containers `engine` runs.
+    pub(crate) fn start_with(name: &str, minor: Minor, engine: Engine) -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let artefacts = Artefacts::ensure(minor)?;
+        let artefacts = Artefacts::ensure_for(minor, engine)?;
         let control_plane = ControlPlane::start(name, &artefacts)?;
         let node = Node::boot(control_plane.run(), &artefacts, NODE)?;
         install(&node)?;
@@ -145,6 +150,9 @@ impl Scenario {
 
     fn configure_lab_on(&self, node: &Node) -> Result<()> {
         node.put("/etc/kn-agent/config.d/20-network.yaml", "network: {plugin: bridge}\n", 0o644)?;
+        if node.has_containerd() {
+            node.put("/etc/kn-agent/config.d/30-runtime.yaml", "runtime: {kind: containerd}\n", 0o644)?;
+        }
         let lab = lab::config_fragment(self.control_plane.minor());
         node.put("/etc/kn-agent/config.d/50-lab.yaml", lab, 0o644)
     }
