@@ -53,7 +53,11 @@ pub(super) struct Outcome {
     pub(super) seconds: f64,
     pub(super) rows: Vec<Row>,
     pub(super) requests: u64,
+    /// Of these, answered 401.
+    pub(super) refused: usize,
     pub(super) handshakes: u64,
+    /// Of these, without a valid certificate or an answer.
+    pub(super) in_vain: usize,
     pub(super) served: usize,
     pub(super) proxy_starts: usize,
     /// How often it went from one certificate to another.
@@ -87,10 +91,13 @@ impl fmt::Display for Outcome {
         }
         write!(
             f,
-            "  {} requests of the node's, {} handshakes, {} certificates served; kube-proxy started {} times, took up \
-             another certificate {} times; {} approvals, {} certificates in the audit log; the late Service after {:.1} s; {}",
+            "  {} requests of the node's, {} answered 401; {} handshakes, {} in vain, {} certificates served; \
+             kube-proxy started {} times, took up another certificate {} times; {} approvals, {} certificates in the \
+             audit log; the late Service after {:.1} s; {}",
             self.requests,
+            self.refused,
             self.handshakes,
+            self.in_vain,
             self.served,
             self.proxy_starts,
             self.proxy_changes,
@@ -128,7 +135,9 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Result<Outcome> {
         seconds: evidence.seconds,
         rows,
         requests: before.requests.values().sum(),
+        refused: before.refused.len(),
         handshakes: evidence.seen.served.looks,
+        in_vain: evidence.seen.served.gaps.len(),
         served: evidence.seen.served.issues.len(),
         proxy_starts: evidence.proxy.starts.len(),
         proxy_changes,

@@ -56,13 +56,13 @@ fn cluster(text: &mut String, outcome: &Outcome) -> Result<()> {
     writeln!(text, "- kube-proxy: {proxy}; a new Service after all of it: {:.1} s", outcome.late)?;
     writeln!(
         text,
-        "- {} requests of the node's, 0 answered 401; {} renewals approved",
-        outcome.requests, outcome.approved
+        "- {} requests of the node's, {} answered 401; {} requests for certificates approved",
+        outcome.requests, outcome.refused, outcome.approved
     )?;
     writeln!(
         text,
-        "- {} handshakes with the kubelet, all verified; {} certificates shown",
-        outcome.handshakes, outcome.served
+        "- {} handshakes with the kubelet, {} in vain; {} certificates shown",
+        outcome.handshakes, outcome.in_vain, outcome.served
     )?;
     if outcome.named > 0 {
         writeln!(
