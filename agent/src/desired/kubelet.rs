@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{Facts, FileSpec, Version, address, cni_bin_dir, fields, paths, units, versions};
+use super::versions::{self, Behaviour};
+use super::{Facts, FileSpec, Version, address, cni_bin_dir, fields, paths, units};
 use crate::config::Config;
 
 /// `/etc/kubernetes/kubelet.yaml`: ours, with the operator's fields merged over it.
@@ -122,7 +123,7 @@ pub fn unit(config: &Config, facts: &Facts, version: Version) -> Option<FileSpec
         docker = units::DOCKER,
         certificate = certificate.display(),
     );
-    if versions::kubelet_knows(version, "in-tree-aws-credentials") {
+    if Behaviour::InTreeAwsCredentials.holds(version) {
         text.push_str(
             "# The credential probe of this version asks an address that only AWS has, and waits 6 s for it elsewhere.\n\
              Environment=AWS_EC2_METADATA_DISABLED=true\n",

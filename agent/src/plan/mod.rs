@@ -10,6 +10,7 @@ mod phase;
 pub mod preflight;
 mod proxy;
 mod runtime;
+mod settings;
 mod step;
 mod supplied;
 #[cfg(test)]

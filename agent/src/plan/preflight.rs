@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Verdict, View, later, network};
+use super::{Verdict, View, later, network, settings};
 use crate::config::NetworkPlugin;
 use crate::desired::{DaemonJson, Program, paths, runtime, versions};
 use crate::observe::facts::SEARCHED;
@@ -30,8 +30,11 @@ pub struct Problem(pub Reason);
 /// Every check's name.
 pub const NAMES: &[&str] = &[
     "kubelet",
+    "kubelet-config",
     "kubelet-flags",
     "kube-proxy",
+    "kube-proxy-config",
+    "kube-proxy-flags",
     "cri-dockerd",
     "docker",
     "daemon-json",
@@ -55,7 +58,6 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     let config = view.config;
     let mut outcomes = vec![
         ("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref())),
-        ("kubelet-flags", flags(&facts.kubelet, config.kubelet.extra_args.keys())),
         ("docker", docker(view)),
         (
             "daemon-json",
@@ -67,6 +69,7 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
         ("cgroup-driver", cgroup_driver(view)),
         ("sandbox-image", sandbox_image(view)),
     ];
+    outcomes.splice(1..1, settings::checks(view));
     if config.proxy.enabled {
         outcomes.push((
             "kube-proxy",
@@ -160,24 +163,6 @@ fn program(
         Some(version) => Ok(format!("{} {version}", path.display())),
         None => Ok(path.display().to_string()),
     }
-}
-
-fn flags<'a>(
-    kubelet: &Program,
-    wanted: impl Iterator<Item = &'a String>,
-) -> Result<String, (Reason, String)> {
-    let unknown: Vec<&str> = wanted
-        .map(String::as_str)
-        .filter(|flag| !kubelet.flags.is_empty() && !kubelet.flags.iter().any(|f| f == flag))
-        .collect();
-    if unknown.is_empty() {
-        return Ok("every flag is known".to_owned());
-    }
-    let version = kubelet.version.map(|v| v.to_string()).unwrap_or_default();
-    Err((
-        Reason::UnknownFlag,
-        format!("kubelet {version} has no flag --{} (kubelet.extraArgs)", unknown.join(", --")),
-    ))
 }
 
 /// What is contradictory before anything runs; the driver of a docker that runs is the runtime's phase's.

@@ -9,6 +9,7 @@ mod documents;
 mod phases;
 mod reasons;
 mod table;
+mod versions;
 
 use std::fs;
 use std::path::Path;
@@ -59,4 +60,9 @@ fn document_reference_is_what_the_code_says() {
 #[test]
 fn phase_diagram_is_what_the_code_says() {
     check("phases.md", "Phases", &phases::text());
+}
+
+#[test]
+fn version_reference_is_what_the_code_says() {
+    check("reference/versions.md", "Versions", &versions::text());
 }

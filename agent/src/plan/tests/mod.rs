@@ -9,6 +9,7 @@ mod messages;
 mod properties;
 mod requests;
 mod seeded;
+mod settings;
 mod signer;
 mod supplied;
 mod trust;
