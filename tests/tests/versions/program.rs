@@ -189,7 +189,7 @@ impl Program {
             ensure!(said.cannot_read_its_file(), "{} takes another kind: {}", setting.name, said.0);
             count += 1;
         }
-        ensure!(count > 50, "{count} fields only");
+        ensure!(count > 40, "{count} fields only");
         Ok(count)
     }
 
