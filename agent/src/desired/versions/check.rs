@@ -110,7 +110,7 @@ impl Check {
         Self { component: Component::KubeProxy, version }
     }
 
-    fn of<'a>(self, config: &'a Config) -> &'a config::Component {
+    fn of(self, config: &Config) -> &config::Component {
         match self.component {
             Component::Kubelet => &config.kubelet,
             Component::KubeProxy => &config.proxy.component,
