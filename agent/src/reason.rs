@@ -47,8 +47,10 @@ reasons! {
     BinaryMissing: OPERATOR, "install the program, or name its path in the configuration (kubelet.binary, proxy.binary, runtime.criDockerd)";
     /// A program's version is outside 1.20 to 1.36.
     UnsupportedVersion: OPERATOR, "install a kubelet from 1.20 to 1.36";
-    /// The installed program has no such flag.
-    UnknownFlag: OPERATOR, "take the flag out of extraArgs; kubelet.config and proxy.config take fields";
+    /// The installed program has no such flag, or the flag takes no such value.
+    UnknownFlag: OPERATOR, "do what the message says; kn-agent config validate names file and line";
+    /// The installed program has no such field, or the field holds another kind of value.
+    FieldRefused: OPERATOR, "do what the message says; kn-agent config validate names file and line, kn-agent check --for VERSION looks ahead";
     /// The CA bundle can't be read or holds no certificate.
     CaUnusable: OPERATOR, "correct cluster.ca";
     /// The CA is to be found by its pins, and is not on this machine yet.

@@ -157,25 +157,3 @@ fn build_1_36() -> Result<PathBuf> {
     }
     Ok(bin)
 }
-
-/// The version of Kubernetes whose code [`csrcheck`] holds.
-pub fn csrcheck_version() -> Result<String> {
-    go::required_version("kubernetes", "k8s.io/kubernetes")
-}
-
-/// The program that says what Kubernetes' own code thinks of requests and labels (`kubernetes/csrcheck`), built where
-/// it is missing or its source has changed.
-pub fn csrcheck() -> Result<PathBuf> {
-    let version = csrcheck_version()?;
-    let folder = go::module("kubernetes").join("csrcheck");
-    let mut files = fs::read_dir(&folder)
-        .with_context(|| format!("cannot list `{}`", folder.display()))?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<Vec<_>>>()?;
-    files.sort();
-    let source = files.iter().map(fs::read_to_string).collect::<Result<String, _>>()?;
-    let entry = cache::entry(&format!("csrcheck-{version}-{}", cache::digest(&source)), |directory| {
-        go::build_package("kubernetes", "./csrcheck", &directory.join("csrcheck"), &[])
-    })?;
-    Ok(entry.join("csrcheck"))
-}

@@ -8,7 +8,11 @@ use clap::{Subcommand, ValueEnum};
 
 use super::output;
 use crate::config::sources::read_input;
-use crate::config::{HostFacts, STARTER, Sources, import, load, schema};
+use crate::config::{ConfigErrors, HostFacts, Loaded, STARTER, Sources, import, load, schema};
+use crate::desired::versions::check::{self, Versions};
+use crate::desired::versions::{Version, is_supported};
+use crate::observe::facts;
+use crate::ports::root::Root;
 
 /// Show, check, explain and import the configuration.
 ///
@@ -39,10 +43,14 @@ enum Command {
     /// Check the configuration, or FILE in its place, and report every problem
     ///
     /// Each problem with its file, line and key, what was expected, and the nearest key where one is unknown. Prints the
-    /// files it read where nothing is wrong; ends with code 2 otherwise.
+    /// files it read where nothing is wrong; ends with code 2 otherwise. kubelet.config, proxy.config and extraArgs are
+    /// checked against the kubelet and kube-proxy of this machine, or against any version with --for.
     Validate {
         /// The file to check [default: everything that the daemon would read]
         file: Option<PathBuf>,
+        /// Take kubelet and kube-proxy to be of this version, e.g. 1.36, and execute neither
+        #[arg(long = "for", value_name = "VERSION", value_parser = Version::supported)]
+        version: Option<Version>,
     },
     /// Say what a key means, its value, and where that comes from
     ///
@@ -89,7 +97,27 @@ enum Format {
     Json,
 }
 
-/// Runs the command; its answer goes to `out`, what is said beside it to `err`.
+/// The versions of kubelet and kube-proxy on this machine, where the command wants to know them and they can be told.
+pub(super) async fn installed(args: &Args, sources: &Sources, host: &HostFacts) -> Option<Versions> {
+    let Command::Validate { file, version: None } = &args.command else { return None };
+    let only = file.clone().or_else(|| sources.only.clone());
+    let config = load(&Sources { only, ..sources.clone() }, host).ok()?.config;
+    let found = facts::quick(&Root::new("/"), &config);
+    let (kubelet, proxy) = futures::join!(facts::ask(&found.kubelet, false), facts::ask(&found.proxy, false));
+    let kubelet = kubelet.version.filter(|version| is_supported(*version))?;
+    Some(Versions { kubelet, proxy: proxy.version.unwrap_or(kubelet) })
+}
+
+/// Refuses settings that these versions do not know.
+fn settings(loaded: &Loaded, versions: Versions) -> Result<(), ConfigErrors> {
+    let findings = check::all(&loaded.config, versions).into_iter().filter(|finding| finding.state.refuses());
+    let problems: Vec<_> = findings
+        .map(|found| loaded.provenance.problem(&found.path, &found.message, found.hint.as_deref()))
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(ConfigErrors { problems, not_configured: false }) }
+}
+
+/// Runs the command; its answer goes to `out`, what is said beside it to `err`. `installed` are the versions to validate against where none is named.
 ///
 /// # Errors
 ///
@@ -98,6 +126,7 @@ pub fn run(
     args: &Args,
     sources: Sources,
     host: &HostFacts,
+    installed: Option<Versions>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
@@ -109,12 +138,25 @@ pub fn run(
                 Format::Json => out.write_all(output::json(effective.effective())?.as_bytes())?,
             }
         }
-        Command::Validate { file } => {
+        Command::Validate { file, version } => {
             let only = file.clone().or_else(|| sources.only.clone());
             let loaded = load(&Sources { only, ..sources }, host)?;
+            let versions = version.map(|version| Versions { kubelet: version, proxy: version }).or(installed);
+            if let Some(versions) = versions {
+                settings(&loaded, versions)?;
+            }
             writeln!(out, "valid")?;
             for file in loaded.files {
                 writeln!(out, "  read {}", file.display())?;
+            }
+            match versions {
+                Some(Versions { kubelet, .. }) => {
+                    writeln!(out, "  checked against Kubernetes 1.{}", kubelet.minor)?;
+                }
+                None => writeln!(
+                    out,
+                    "  fields and flags not checked: no kubelet here tells its version, --for names one"
+                )?,
             }
         }
         Command::Explain { path } => {

@@ -33,6 +33,7 @@ use serde_json::{Map, Value};
 
 pub use fragment::schema;
 pub use problem::{ConfigErrors, Problem};
+pub(crate) use problem::{nearest, shown};
 pub use provenance::{Explanation, Leaf, Origin, Provenance};
 pub use shape::{Key, keys};
 pub use sources::{HostFacts, Loaded, Sources, TokenError, load, read_token};

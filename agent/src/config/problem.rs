@@ -129,7 +129,7 @@ impl Findings {
 }
 
 /// The one of `known` that `word` was probably meant to be.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_ascii_lowercase();
     // One slip in three letters; two in a short word, so that swapped letters count.
     let limit = (word.chars().count() / 3).max(2);
@@ -165,7 +165,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// A value as it may stand in a message: one line, not too long.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut short: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     if text.chars().nth(LONGEST).is_some() {

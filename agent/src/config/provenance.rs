@@ -125,6 +125,21 @@ impl Provenance {
         leaf.map(|leaf| &leaf.origin)
     }
 
+    /// Where `path`, which may lead into a list, is written: the nearest value on the way to it.
+    pub fn origin(&self, path: &str) -> Option<&Origin> {
+        let path = path.split('[').next()?;
+        self.locate(path).or_else(|| self.origin(path.rsplit_once('.')?.0))
+    }
+
+    /// A problem with what is written at `path`.
+    pub fn problem(&self, path: &str, message: &str, hint: Option<&str>) -> Problem {
+        let problem = Problem::new(path, message).at(self.origin(path));
+        match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
+    }
+
     /// The text at `path`, where there is one.
     pub(super) fn text(&self, path: &str) -> Option<&str> {
         self.leaves.get(path)?.value.as_str()

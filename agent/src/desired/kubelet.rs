@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Facts, FileSpec, Interface, Version, address, cni_bin_dir, fields, paths, units, versions};
+use super::versions::{self, Behaviour};
+use super::{Facts, FileSpec, Interface, Version, address, cni_bin_dir, fields, paths, units};
 use crate::config::Config;
 
 /// `/etc/kubernetes/kubelet.yaml`: ours, with the operator's fields merged over it.
@@ -169,7 +170,7 @@ pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &st
          WorkingDirectory=/var/lib/kubelet\n",
         certificate = certificate.display(),
     );
-    if versions::kubelet_knows(version, "in-tree-aws-credentials") {
+    if Behaviour::InTreeAwsCredentials.holds(version) {
         text.push_str(
             "# The credential probe of this version asks an address that only AWS has, and waits 6 s for it elsewhere.\n\
              Environment=AWS_EC2_METADATA_DISABLED=true\n",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Step, Verdict, View, later, unit};
+use super::{Step, Verdict, View, later, settings, unit};
 use crate::desired::{FileSpec, units};
 use crate::reason::Reason;
 
@@ -39,6 +39,10 @@ pub(super) fn host(view: View<'_>) -> Verdict {
         }
     }
     if !steps.is_empty() {
+        // On a joined node preflight holds nothing back, and what is written already stays.
+        if let Some(verdict) = settings::refusal(view) {
+            return verdict;
+        }
         let directories = DIRECTORIES.iter().map(|&(path, mode)| (Path::new(path), mode));
         // Made before anything is in it, so that whoever changes it is noticed from the start.
         let directories = directories.chain([(view.config.network.conf_dir.as_path(), 0o755)]);

@@ -11,6 +11,7 @@ mod phase;
 pub mod preflight;
 mod proxy;
 mod runtime;
+mod settings;
 mod step;
 mod supplied;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Verdict, View, images, later, needs_cri_dockerd, network, supplied};
+use super::{Verdict, View, images, later, needs_cri_dockerd, network, settings, supplied};
 use crate::config::{NetworkPlugin, RuntimeKind};
 use crate::desired::{DaemonJson, Program, engine, paths, runtime, versions};
 use crate::observe::facts::SEARCHED;
@@ -33,8 +33,11 @@ type Found = Result<String, (Reason, String)>;
 /// Every check's name.
 pub const NAMES: &[&str] = &[
     "kubelet",
+    "kubelet-config",
     "kubelet-flags",
     "kube-proxy",
+    "kube-proxy-config",
+    "kube-proxy-flags",
     "cri-dockerd",
     "docker",
     "daemon-json",
@@ -63,10 +66,9 @@ pub(super) fn is_ignored(view: View<'_>, name: &str) -> bool {
 pub fn checks(view: View<'_>) -> Vec<Check> {
     let facts = &view.observed.facts;
     let config = view.config;
-    let mut outcomes = vec![
-        ("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref())),
-        ("kubelet-flags", flags(&facts.kubelet, config.kubelet.extra_args.keys())),
-    ];
+    let mut outcomes =
+        vec![("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref()))];
+    outcomes.extend(settings::checks(view));
     outcomes.extend(of_engine(view));
     outcomes.extend([
         ("cgroup-driver", cgroup_driver(view)),
@@ -211,21 +213,6 @@ fn program(name: &str, found: &Program, configured: Option<&std::path::Path>) ->
         Some(version) => Ok(format!("{} {version}", path.display())),
         None => Ok(path.display().to_string()),
     }
-}
-
-fn flags<'a>(kubelet: &Program, wanted: impl Iterator<Item = &'a String>) -> Found {
-    let unknown: Vec<&str> = wanted
-        .map(String::as_str)
-        .filter(|flag| !kubelet.flags.is_empty() && !kubelet.flags.iter().any(|f| f == flag))
-        .collect();
-    if unknown.is_empty() {
-        return Ok("every flag is known".to_owned());
-    }
-    let version = kubelet.version.map(|v| v.to_string()).unwrap_or_default();
-    Err((
-        Reason::UnknownFlag,
-        format!("kubelet {version} has no flag --{} (kubelet.extraArgs)", unknown.join(", --")),
-    ))
 }
 
 /// What is contradictory before anything runs; the driver of an engine that runs is the runtime's phase's. containerd is

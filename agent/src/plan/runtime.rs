@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::preflight::is_ignored;
 use super::{Verdict, View, again, bring_up, images, network, newest_write};
-use crate::desired::{Interface, engine, units, versions};
+use crate::desired::versions::Behaviour;
+use crate::desired::{Interface, engine, units};
 use crate::observe::runtime::Info;
 use crate::reason::Reason;
 
@@ -53,7 +54,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
 /// An old kubelet speaks what containerd 2 has forgotten, and would only say that the service is unknown.
 fn language(view: View<'_>, info: &Info) -> Option<Verdict> {
     let kubelet = view.observed.facts.kubelet.version?;
-    let understood = versions::kubelet_knows(kubelet, "runtime.v1") || info.speaks_v1alpha2;
+    let understood = Behaviour::RuntimeV1.holds(kubelet) || info.speaks_v1alpha2;
     (!understood).then(|| {
         Verdict::blocked(
             Reason::CriMissing,

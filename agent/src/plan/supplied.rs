@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Verdict, View, identity};
-use crate::desired::versions;
+use crate::desired::versions::Behaviour;
 use crate::observe::Fact;
 use crate::observe::certificates::Certificate;
 use crate::observe::supplied::{Kubeconfig, Pair};
@@ -96,7 +96,7 @@ pub(super) fn served_since(view: View<'_>) -> i64 {
         .facts
         .kubelet
         .version
-        .is_some_and(|v| versions::kubelet_knows(v, "serving-file-reload"));
+        .is_some_and(|version| Behaviour::ServingFileReload.holds(version));
     match &view.observed.supplied {
         Some(Ok(pair)) if is_served(view) && !reads_again => pair.placed_usec,
         _ => 0,

@@ -73,7 +73,8 @@ impl Checks {
                 (false, false) => "✗",
             };
             let ignored = if check.passed || !check.ignored { "" } else { " (ignored)" };
-            let _ = writeln!(text, "{sign} {:<14} {}{ignored}", check.name, check.found);
+            let found = check.found.replace('\n', "\n                    ");
+            let _ = writeln!(text, "{sign} {:<17} {found}{ignored}", check.name);
             if let (Some(reason), Some(hint)) = (check.reason, check.hint) {
                 let _ = writeln!(text, "  → {reason}: {hint}");
             }

@@ -4,6 +4,7 @@ pub mod certs;
 pub mod checks;
 pub mod notify;
 pub mod preview;
+pub mod settings;
 pub mod svg;
 pub mod text;
 pub mod timeline;

@@ -10,6 +10,7 @@ use kn_agent::cluster::token::Tokens;
 use kn_agent::status::certs::{self, Certs};
 use kn_agent::status::checks::{self, Checks};
 use kn_agent::status::preview::{self, Preview};
+use kn_agent::status::settings::{self, Settings};
 use kn_agent::status::timeline::{self, Timeline};
 use kn_agent::status::{self, Document};
 use schemars::{Schema, schema_for};
@@ -28,6 +29,7 @@ pub(crate) fn text() -> String {
         ("kn-agent status", status::SCHEMA, schema_for!(Document)),
         ("kn-agent plan", preview::SCHEMA, schema_for!(Preview)),
         ("kn-agent check", checks::SCHEMA, schema_for!(Checks)),
+        ("kn-agent check --for", settings::SCHEMA, schema_for!(Settings)),
         ("kn-agent timeline", timeline::SCHEMA, schema_for!(Timeline)),
         ("kn-agent certs", certs::SCHEMA, schema_for!(Certs)),
         ("kn-agent cluster init", cluster::INIT_SCHEMA, schema_for!(Outcome)),

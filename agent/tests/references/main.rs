@@ -10,6 +10,7 @@ mod origin;
 mod phases;
 mod reasons;
 mod table;
+mod versions;
 
 use std::fs;
 use std::path::Path;
@@ -65,4 +66,9 @@ fn phase_diagram_is_what_the_code_says() {
 #[test]
 fn origin_names_tests_that_exist() {
     origin::check();
+}
+
+#[test]
+fn version_reference_is_what_the_code_says() {
+    check("reference/versions.md", "Versions", &versions::text());
 }

@@ -84,7 +84,19 @@ const ASKED: &[Case] = &[
         drop_in: "kubelet: {extraArgs: {no-such-flag: '1'}}",
         check: "kubelet-flags",
         reason: "UnknownFlag",
-        named: &["kubelet 1.36.", "no flag --no-such-flag", "kubelet.extraArgs"],
+        named: &["kubelet.extraArgs.no-such-flag", "kubelet 1.36 has no such flag"],
+    },
+    Case {
+        drop_in: "kubelet: {config: {maxPod: 50}}",
+        check: "kubelet-config",
+        reason: "FieldRefused",
+        named: &["kubelet.config.maxPod", "kubelet 1.36 has no such field", "did you mean `maxPods`?"],
+    },
+    Case {
+        drop_in: "proxy: {config: {udpIdleTimeout: 250ms}}",
+        check: "kube-proxy-config",
+        reason: "FieldRefused",
+        named: &["proxy.config.udpIdleTimeout", "is gone since 1.26"],
     },
 ];
 

@@ -1,5 +1,6 @@
 //! What real parts do together. One program, so that it is linked once and scenarios that mostly wait share the time of
-//! others; `bench`, `crash` and `differential` are programs of their own, as their figures want the machine for themselves.
+//! others; `bench`, `crash`, `differential` and `versions` are programs of their own: they want the machine for
+//! themselves, or have nothing to do with it.
 #![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
 #![allow(missing_docs, reason = "a test's name says what it shows")]
 

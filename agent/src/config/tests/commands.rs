@@ -42,7 +42,30 @@ fn command_fails_with_the_problems() {
     machine.write("/good.yaml", MINIMUM, 0o644);
     assert!(machine.run(&["validate"]).unwrap_err().contains("did you mean `node`?"));
     let good = machine.real("/good.yaml").display().to_string();
-    assert_eq!(machine.run(&["validate", &good]).unwrap(), "valid\n  read [root]/good.yaml\n");
+    assert_eq!(
+        machine.run(&["validate", &good]).unwrap(),
+        "valid\n  read [root]/good.yaml\n  fields and flags not checked: no kubelet here tells its version, --for names \
+         one\n"
+    );
+    assert_eq!(
+        machine.run(&["validate", &good, "--for", "1.36"]).unwrap(),
+        "valid\n  read [root]/good.yaml\n  checked against Kubernetes 1.36\n"
+    );
+}
+
+#[test]
+fn settings_are_refused_for_a_version_that_does_not_know_them() {
+    let machine = Machine::with(&format!(
+        "{MINIMUM}kubelet:\n  config:\n    maxPod: 50\n    evictionHard:\n      memory.available: 100\n    \
+         registerNode: true\n    registerWithTaints: [{{key: a, efect: NoSchedule}}]\n  extraArgs: {{logtostderr: 'true', \
+         docker-root: /x}}\nproxy:\n  mode: nftables\n  config: {{udpIdleTimeout: 250ms, iptables: {{syncPeriod: 30}}}}\n"
+    ));
+    let mut report = String::new();
+    for version in ["1.20", "1.22", "1.30", "1.36"] {
+        let answer = machine.run(&["validate", "--for", version]).unwrap_or_else(|error| error);
+        writeln!(report, "$ kn-agent config validate --for {version}\n{answer}\n").unwrap();
+    }
+    insta::assert_snapshot!("settings", report);
 }
 
 #[test]

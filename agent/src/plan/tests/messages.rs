@@ -28,31 +28,31 @@ pub(super) fn text(verdict: &Verdict) -> String {
 }
 
 /// What `phase` says of a machine before joining.
-fn fresh(phase: Phase, change: impl FnOnce(&mut Config, &mut Observed)) -> String {
+pub(super) fn fresh(phase: Phase, change: impl FnOnce(&mut Config, &mut Observed)) -> String {
     let mut world = World::fresh();
     world.edit(change);
     text(&world.plan().verdicts[&phase])
 }
 
 /// What `phase` says of a Ready node.
-fn joined(phase: Phase, change: impl FnOnce(&mut Config, &mut Observed)) -> String {
+pub(super) fn joined(phase: Phase, change: impl FnOnce(&mut Config, &mut Observed)) -> String {
     let mut world = World::fresh();
     assert!(settle(&mut world).is_ready());
     world.edit(change);
     text(&world.plan().verdicts[&phase])
 }
 
-fn preflight(change: impl FnOnce(&mut Config, &mut Observed)) -> String {
+pub(super) fn preflight(change: impl FnOnce(&mut Config, &mut Observed)) -> String {
     fresh(Phase::Preflight, change)
 }
 
-fn keys(value: serde_json::Value) -> Map<String, serde_json::Value> {
+pub(super) fn keys(value: serde_json::Value) -> Map<String, serde_json::Value> {
     serde_json::from_value(value).unwrap()
 }
 
 #[test]
 fn programs_that_are_missing_too_old_or_do_not_know_a_flag() {
-    assert_eq!(preflight(|_, _| {}), "ok: 11 checks");
+    assert_eq!(preflight(|_, _| {}), "ok: 14 checks");
     assert_eq!(
         preflight(|_, observed| observed.facts.kubelet = Program::default()),
         "BinaryMissing: check kubelet: no executable `kubelet` in /usr/local/bin, /usr/bin, /opt/kube/bin, /opt/bin, \
@@ -74,7 +74,7 @@ fn programs_that_are_missing_too_old_or_do_not_know_a_flag() {
             config.kubelet.extra_args.insert("cni-bin-dir2".to_owned(), "/x".to_owned());
             observed.facts.kubelet.flags = vec!["v".to_owned()];
         }),
-        "UnknownFlag: check kubelet-flags: kubelet 1.36.3 has no flag --cni-bin-dir2 (kubelet.extraArgs)"
+        "UnknownFlag: check kubelet-flags: kubelet.extraArgs.cni-bin-dir2: kubelet 1.36 has no such flag"
     );
     assert_eq!(
         preflight(|_, observed| observed.facts.proxy = Program::default()),
@@ -125,7 +125,7 @@ fn a_sandbox_image_that_is_absent_is_the_runtimes_and_a_finding_of_check() {
     let missing = "the pod sandbox image `registry.k8s.io/pause:3.10` is not on this node";
     assert_eq!(joined(Phase::Runtime, lacking), format!("SandboxImageMissing: {missing}"));
     let running = engine_with("systemd");
-    assert_eq!(preflight(|_, observed| observed.engine = running.clone()), "ok: 11 checks");
+    assert_eq!(preflight(|_, observed| observed.engine = running.clone()), "ok: 14 checks");
     let mut world = World::fresh();
     assert!(check_named(&world, "sandbox-image").problem.is_none());
     world.edit(|_, observed| observed.engine = running);
@@ -203,14 +203,15 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
     assert_eq!(
         preflight(|config, _| ignore(config, "kublet")),
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
-         kubelet-flags, kube-proxy, cri-dockerd, docker, daemon-json, containerd, containerd-config, cgroup-driver, swap, \
-         sandbox-image, images, cni-plugins, cni-conf, certificate, kubeconfig"
+         kubelet-config, kubelet-flags, kube-proxy, kube-proxy-config, kube-proxy-flags, cri-dockerd, docker, daemon-json, \
+         containerd, containerd-config, cgroup-driver, swap, sandbox-image, images, cni-plugins, cni-conf, certificate, \
+         kubeconfig"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();
         ignore(config, "kubelet");
     };
-    assert_eq!(preflight(old), "ok: 11 checks, ignored: kubelet");
+    assert_eq!(preflight(old), "ok: 14 checks, ignored: kubelet");
     let mut world = World::fresh();
     world.edit(old);
     assert!(settle(&mut world).is_ready());

@@ -11,6 +11,7 @@ mod pods;
 mod properties;
 mod requests;
 mod seeded;
+mod settings;
 mod signer;
 mod supplied;
 mod trust;

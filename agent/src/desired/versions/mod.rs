@@ -1,7 +1,18 @@
 //! What each Kubernetes version accepts: data with sources. Nothing else compares versions.
 
+mod behaviour;
+pub mod check;
+#[cfg(test)]
+mod check_tests;
+mod kind;
+mod notes;
+mod table;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use behaviour::{BEHAVIOURS, Behaviour, Span};
+pub use table::{Component, Setting, Sort, settings};
 
 /// A Kubernetes version; the patch level is for show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,78 +46,35 @@ impl fmt::Display for Version {
     }
 }
 
+impl Version {
+    /// A minor version that is supported, as an operator names it: `1.36`, `v1.36`, `1.36.3`.
+    ///
+    /// # Errors
+    ///
+    /// It is no version, or not one that is supported.
+    pub fn supported(text: &str) -> Result<Self, String> {
+        let (oldest, newest) = SUPPORTED;
+        let full = if text.matches('.').count() == 1 { format!("{text}.0") } else { text.to_owned() };
+        match full.parse::<Self>() {
+            Ok(version) if is_supported(version) => Ok(version),
+            _ => Err(format!("`{text}` is no supported version; expected 1.{oldest} to 1.{newest}")),
+        }
+    }
+}
+
 /// The oldest and newest minor version that is supported.
 pub const SUPPORTED: (u16, u16) = (20, 36);
 
-/// A flag or field and the minor versions that know it.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// Flag without dashes, or field.
-    pub name: &'static str,
-    /// First minor version that knows it; 0 for before 1.20.
-    pub since: u16,
-    /// First minor version that does not know it any more; `u16::MAX` for none.
-    pub until: u16,
-    /// Where that is written.
-    pub source: &'static str,
-}
-
-const NEVER: u16 = u16::MAX;
-
-/// Kubelet settings that not every supported version accepts.
-pub const KUBELET: &[Setting] = &[
-    Setting { name: "network-plugin", since: 0, until: 24, source: "kubernetes/kubernetes#106907" },
-    Setting { name: "cni-conf-dir", since: 0, until: 24, source: "kubernetes/kubernetes#106907" },
-    Setting { name: "cni-bin-dir", since: 0, until: 24, source: "kubernetes/kubernetes#106907" },
-    Setting {
-        name: "pod-infra-container-image",
-        since: 0,
-        until: 35,
-        source: "kubernetes/kubernetes#133779",
-    },
-    Setting { name: "container-runtime", since: 0, until: 27, source: "CHANGELOG-1.27" },
-    Setting { name: "container-runtime-endpoint", since: 0, until: NEVER, source: "cmd/kubelet/app/options" },
-    Setting {
-        name: "containerRuntimeEndpoint",
-        since: 27,
-        until: NEVER,
-        source: "kubelet/config/v1beta1 types.go",
-    },
-    Setting {
-        name: "registerWithTaints",
-        since: 23,
-        until: NEVER,
-        source: "kubelet/config/v1beta1 types.go",
-    },
-    Setting { name: "register-with-taints", since: 0, until: NEVER, source: "cmd/kubelet/app/options" },
-    Setting {
-        name: "serving-file-reload",
-        since: 31,
-        until: NEVER,
-        source: "ReloadKubeletServerCertificateFile, kubernetes/kubernetes#124574",
-    },
-    Setting { name: "dockershim", since: 0, until: 24, source: "KEP-2221" },
-    Setting { name: "runtime.v1", since: 23, until: NEVER, source: "kubernetes/kubernetes#104575" },
-    Setting {
-        name: "in-tree-aws-credentials",
-        since: 0,
-        until: 27,
-        source: "KEP-2395, pkg/credentialprovider/aws",
-    },
-];
-
-/// Whether the kubelet of this version knows `name`, which must stand in [`KUBELET`]; what does not stand there is
-/// known to every version.
+/// Whether the kubelet of this version has this flag or this field of its configuration.
 pub fn kubelet_knows(version: Version, name: &str) -> bool {
-    KUBELET
-        .iter()
-        .find(|s| s.name == name)
-        .is_none_or(|s| s.since <= version.minor && version.minor < s.until)
+    let knows = |sort| table::find(Component::Kubelet, sort, name, version).is_some();
+    debug_assert!(settings().iter().any(|s| s.name == name), "no version knows `{name}`");
+    knows(Sort::Flag) || knows(Sort::Field)
 }
 
 /// docker needs cri-dockerd where the kubelet has no dockershim.
 pub fn needs_cri_dockerd(version: Version) -> bool {
-    !kubelet_knows(version, "dockershim")
+    !Behaviour::Dockershim.holds(version)
 }
 
 /// Whether the version is one of those supported.
@@ -127,6 +95,17 @@ mod tests {
         assert!(is_supported(version) && needs_cri_dockerd(version));
         assert!(!is_supported("v1.19.9".parse().unwrap()) && !is_supported("v1.37.0".parse().unwrap()));
         assert!("Kubernetes".parse::<Version>().is_err());
+    }
+
+    #[test]
+    fn operators_may_leave_the_patch_level_out() {
+        for text in ["1.36", "v1.36", "1.36.3", "v1.36.3"] {
+            assert_eq!(Version::supported(text).unwrap().minor, 36, "{text}");
+        }
+        for text in ["1.19", "1.37", "36", "newest", ""] {
+            let error = Version::supported(text).unwrap_err();
+            assert!(error.contains("expected 1.20 to 1.36"), "{error}");
+        }
     }
 
     #[test]

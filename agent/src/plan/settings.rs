@@ -1,0 +1,63 @@
+//! Settings: what the operator wrote into kubelet's and kube-proxy's own configuration, against the versions that are
+//! installed. It is refused before anything is written: both programs would take a mistyped field with a line in a log.
+
+use super::{Verdict, View, preflight};
+use crate::desired::Program;
+use crate::desired::versions::check::{Check, Finding, State};
+use crate::reason::Reason;
+
+/// How a check came out: what was found, and why that is wrong.
+pub(super) type Outcome = Result<String, (Reason, String)>;
+
+/// A check each for fields and flags, of kube-proxy where it is ours.
+pub(super) fn checks(view: View<'_>) -> Vec<(&'static str, Outcome)> {
+    let (kubelet, proxy) = (&view.observed.facts.kubelet, &view.observed.facts.proxy);
+    let mut outcomes = Vec::new();
+    let check = kubelet.version.map(Check::kubelet);
+    outcomes.push(("kubelet-config", fields(view, check)));
+    outcomes.push(("kubelet-flags", flags(view, check, kubelet)));
+    if view.config.proxy.enabled {
+        // It is asked late, since nobody waits for it; nearly everywhere it comes with its kubelet.
+        let check = proxy.version.or(kubelet.version).map(Check::proxy);
+        outcomes.push(("kube-proxy-config", fields(view, check)));
+        outcomes.push(("kube-proxy-flags", flags(view, check, proxy)));
+    }
+    outcomes
+}
+
+/// The first of these checks that is in the way of writing.
+pub(super) fn refusal(view: View<'_>) -> Option<Verdict> {
+    let mut failed = checks(view).into_iter().filter(|(name, _)| !preflight::is_ignored(view, name));
+    failed.find_map(|(name, outcome)| {
+        let (reason, found) = outcome.err()?;
+        Some(Verdict::blocked(reason, format!("check {name}: {found}")))
+    })
+}
+
+fn fields(view: View<'_>, check: Option<Check>) -> Outcome {
+    let Some(check) = check else { return Ok(not_asked()) };
+    told(check, check.fields(view.config), "field", Reason::FieldRefused)
+}
+
+/// A flag that the program itself lists is known, whatever the data says; one that it keeps from its list may be in the data.
+fn flags(view: View<'_>, check: Option<Check>, program: &Program) -> Outcome {
+    let Some(check) = check else { return Ok(not_asked()) };
+    let mut findings = check.flags(view.config);
+    findings.retain(|finding| {
+        let flag = finding.path.rsplit('.').next().unwrap_or_default().replace('_', "-");
+        finding.state == State::Mistyped || !program.flags.contains(&flag)
+    });
+    told(check, findings, "flag", Reason::UnknownFlag)
+}
+
+fn told(check: Check, mut findings: Vec<Finding>, sort: &str, reason: Reason) -> Outcome {
+    findings.retain(|finding| finding.state.refuses());
+    if findings.is_empty() {
+        return Ok(format!("every {sort} is known to {} {}", check.component.program(), check.version));
+    }
+    Err((reason, findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+}
+
+fn not_asked() -> String {
+    "looked at when the kubelet has told its version".to_owned()
+}
