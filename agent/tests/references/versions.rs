@@ -126,13 +126,12 @@ fn known_fields(
     for (key, value) in fields {
         let name = format!("{above}{key}");
         assert!(knows(component, Sort::Field, &name, minor), "{component:?} 1.{minor} does not know {name}");
-        count += match value {
-            Value::Object(_) => known_fields(component, &format!("{name}."), value, minor, told),
-            _ => {
-                told(&name);
-                1
-            }
-        };
+        if value.is_object() {
+            count += known_fields(component, &format!("{name}."), value, minor, told);
+        } else {
+            told(&name);
+            count += 1;
+        }
         for item in value.as_array().into_iter().flatten().filter(|item| item.is_object()) {
             known_fields(component, &format!("{name}[]."), item, minor, &mut |_| {});
         }
