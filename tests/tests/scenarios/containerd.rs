@@ -127,9 +127,9 @@ fn containerd_2_gets_a_file_beside_its_own_and_takes_over_what_1_had() -> Result
     node.sh("systemctl daemon-reload; mkdir -p /etc/containerd/conf.d", &[])?;
     node.sh("containerd config default > \"$1\"; cp \"$1\" /root/default.toml", &[CONFIG])?;
     node.put("/etc/containerd/conf.d/10-lab.toml", lab::containerd_2_drop_in()?, 0o644)?;
+    configure(&scenario)?;
     // Its own default is another directory, and stays beside this one.
     node.put(DROP_IN, "network: {binDir: /usr/lib/cni}\n", 0o600)?;
-    configure(&scenario)?;
     is_ready(&scenario, "2.")?;
     node.exec(&["cmp", CONFIG, "/root/default.toml"])?;
     let ours = node.exec(&["cat", "/etc/containerd/conf.d/99-kn-agent.toml"])?;
