@@ -117,7 +117,16 @@ fn settings(loaded: &Loaded, versions: Versions) -> Result<(), ConfigErrors> {
     if problems.is_empty() { Ok(()) } else { Err(ConfigErrors { problems, not_configured: false }) }
 }
 
-/// Runs the command; its answer goes to `out`, what is said beside it to `err`. `installed` are the versions to validate against where none is named.
+/// The machine that a configuration is for.
+#[derive(Debug)]
+pub struct Host<'a> {
+    /// What defaults are computed from.
+    pub facts: &'a HostFacts,
+    /// What to validate against where no version is named.
+    pub installed: Option<Versions>,
+}
+
+/// Runs the command; its answer goes to `out`, what is said beside it to `err`.
 ///
 /// # Errors
 ///
@@ -125,11 +134,11 @@ fn settings(loaded: &Loaded, versions: Versions) -> Result<(), ConfigErrors> {
 pub fn run(
     args: &Args,
     sources: Sources,
-    host: &HostFacts,
-    installed: Option<Versions>,
+    host: &Host<'_>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
+    let &Host { facts: host, installed } = host;
     match &args.command {
         Command::Show { output: format } => {
             let effective = load(&sources, host)?.provenance;

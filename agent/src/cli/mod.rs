@@ -146,9 +146,9 @@ impl Cli {
             Command::Logs(args) => logs::run(&args),
             Command::Certs(args) => certs::run(&args, &sources, out).await,
             Command::Config(args) => {
-                let host = HostFacts::of_host();
-                let installed = config::installed(&args, &sources, &host).await;
-                config::run(&args, sources, &host, installed, out, err).map_err(Error::from)
+                let facts = &HostFacts::of_host();
+                let installed = config::installed(&args, &sources, facts).await;
+                config::run(&args, sources, &config::Host { facts, installed }, out, err).map_err(Error::from)
             }
             Command::Cluster(args) => Box::pin(cluster::run(&args, out)).await.map_err(Error::from),
             Command::Token(args) => Box::pin(token::run(&args, out)).await.map_err(Error::from),

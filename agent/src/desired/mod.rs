@@ -26,7 +26,7 @@ pub use files::{FileSpec, paths};
 pub use versions::Version;
 
 /// What the configuration alone does not say; looked for in every pass, slow answers remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// The kubelet, once it was asked.
     pub kubelet: Program,
@@ -86,6 +86,12 @@ pub enum DaemonJson {
     Keys(serde_json::Map<String, serde_json::Value>),
     /// It does not parse.
     Broken(String),
+}
+
+impl Default for DaemonJson {
+    fn default() -> Self {
+        Self::Keys(serde_json::Map::new())
+    }
 }
 
 /// What must be true.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kn_agent::config::{Config, HostFacts, Sources, load};
 use kn_agent::desired::versions::check::{Check, Finding, of};
 use kn_agent::desired::versions::{BEHAVIOURS, Component, SUPPORTED, Setting, Sort, Version, settings};
-use kn_agent::desired::{DaemonJson, Desired, Facts, Program, desired};
+use kn_agent::desired::{Desired, Facts, Program, desired};
 use serde_json::Value;
 
 use crate::table::table;
@@ -69,17 +69,10 @@ fn rendered(config: &Config, minor: u16) -> Desired {
         proxy: program("/usr/bin/kube-proxy"),
         cri_dockerd: Some("/usr/bin/cri-dockerd".into()),
         cgroup_v2: true,
-        daemon_json: DaemonJson::Keys(serde_json::Map::new()),
-        cgroup_hierarchies: Vec::new(),
-        swap: None,
-        containerd: kn_agent::desired::containerd::Found::default(),
-        engine_cgroup_driver: None,
-        image_tars: Vec::new(),
-        image_loader: None,
         resolv_conf: "/etc/resolv.conf".into(),
         route_address: Some("10.0.0.2".parse().unwrap()),
-        cni_bin_dir: None,
         supplied_serves: config.identity.supplied.is_some().then_some(true),
+        ..Facts::default()
     };
     desired(config, &facts).unwrap()
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use kn_agent::config::{Config, HostFacts, Sources, load};
 use kn_agent::desired::versions::Component;
-use kn_agent::desired::{self, DaemonJson, Facts, desired};
+use kn_agent::desired::{self, Facts, desired};
 
 use crate::program::Program;
 
@@ -41,17 +41,8 @@ pub(crate) fn of(program: &Program) -> Result<Rendered> {
         proxy: found("/usr/bin/kube-proxy"),
         cri_dockerd: Some("/usr/bin/cri-dockerd".into()),
         cgroup_v2: true,
-        daemon_json: DaemonJson::Keys(serde_json::Map::new()),
-        cgroup_hierarchies: Vec::new(),
-        swap: None,
-        containerd: desired::containerd::Found::default(),
-        engine_cgroup_driver: None,
-        image_tars: Vec::new(),
-        image_loader: None,
         resolv_conf: "/etc/resolv.conf".into(),
-        route_address: None,
-        cni_bin_dir: None,
-        supplied_serves: None,
+        ..Facts::default()
     };
     let desired = desired(&config(program.version.minor)?, &facts).context("nothing is desired")?;
     let content = |name: &str| {

@@ -86,7 +86,8 @@ impl Machine {
         }
         let line = Line::try_parse_from(std::iter::once(&"config").chain(words)).unwrap();
         let mut out = Vec::new();
-        cli::config::run(&line.args, self.sources(), &host(), None, &mut out, &mut Vec::new())
+        let host = cli::config::Host { facts: &host(), installed: None };
+        cli::config::run(&line.args, self.sources(), &host, &mut out, &mut Vec::new())
             .map_err(|error| error.to_string())?;
         let text = String::from_utf8(out).unwrap();
         Ok(text.replace(&self.root.path().display().to_string(), "[root]"))

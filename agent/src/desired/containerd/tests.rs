@@ -4,7 +4,7 @@ use toml_edit::DocumentMut;
 
 use super::{Found, files};
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
-use crate::desired::{DaemonJson, Facts, FileSpec, Program, paths};
+use crate::desired::{Facts, FileSpec, paths};
 
 const CONF_D: &str = "imports = [\"/etc/containerd/conf.d/*.toml\"]\n";
 
@@ -38,23 +38,8 @@ fn config() -> Config {
 }
 
 fn facts(containerd: Found) -> Facts {
-    Facts {
-        kubelet: Program::default(),
-        proxy: Program::default(),
-        cri_dockerd: None,
-        cgroup_v2: true,
-        cgroup_hierarchies: Vec::new(),
-        swap: None,
-        daemon_json: DaemonJson::Keys(serde_json::Map::new()),
-        containerd,
-        engine_cgroup_driver: None,
-        image_tars: Vec::new(),
-        image_loader: None,
-        resolv_conf: PathBuf::from("/etc/resolv.conf"),
-        route_address: None,
-        cni_bin_dir: None,
-        supplied_serves: None,
-    }
+    let resolv_conf = PathBuf::from("/etc/resolv.conf");
+    Facts { cgroup_v2: true, containerd, resolv_conf, ..Facts::default() }
 }
 
 fn found(main: Option<&str>, drop_ins: &[(&str, &str)]) -> Found {

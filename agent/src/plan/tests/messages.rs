@@ -143,20 +143,6 @@ fn check_named(world: &World, name: &str) -> Check {
 }
 
 #[test]
-fn swap_that_the_kubelet_would_end_for() {
-    let on = |observed: &mut Observed| observed.facts.swap = Some("/dev/sda2".to_owned());
-    assert_eq!(
-        preflight(|_, observed| on(observed)),
-        "SwapOn: check swap: swap is on (/dev/sda2), and the kubelet does not start with it"
-    );
-    let allowed = preflight(|config, observed| {
-        on(observed);
-        config.kubelet.config = keys(json!({"failSwapOn": false}));
-    });
-    assert_eq!(allowed, "ok: 11 checks");
-}
-
-#[test]
 fn a_pod_network_that_would_not_be_ours() {
     let other = |_: &mut Config, observed: &mut Observed| {
         observed.cni_confs = Ok(vec!["00-other.conf".to_owned(), "10-kn-agent-bridge.conflist".to_owned()]);

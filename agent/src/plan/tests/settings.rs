@@ -1,4 +1,4 @@
-//! Settings that the installed versions do not know: refused, and nothing is written.
+//! Settings that the installed versions do not know, or the machine contradicts: refused, and nothing is written.
 
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn fields_and_flags_that_the_version_does_not_know_are_refused_before_anything_i
                    `maxPods`?";
     assert_eq!(preflight(misspelt), refused);
     // A joined node is held back by what would be written, not by preflight.
-    assert_eq!(joined(Phase::Preflight, misspelt), "ok: 13 checks");
+    assert_eq!(joined(Phase::Preflight, misspelt), "ok: 14 checks");
     assert_eq!(joined(Phase::Host, misspelt), refused);
     let ignored = |config: &mut Config, observed: &mut Observed| {
         misspelt(config, observed);
@@ -50,5 +50,19 @@ fn fields_and_flags_that_the_version_does_not_know_are_refused_before_anything_i
         config.kubelet.extra_args.insert("of-a-vendor".to_owned(), "1".to_owned());
         observed.facts.kubelet.flags = vec!["of-a-vendor".to_owned()];
     };
-    assert_eq!(preflight(listed), "ok: 13 checks");
+    assert_eq!(preflight(listed), "ok: 14 checks");
+}
+
+#[test]
+fn swap_that_the_kubelet_would_end_for() {
+    let on = |observed: &mut Observed| observed.facts.swap = Some("/dev/sda2".to_owned());
+    assert_eq!(
+        preflight(|_, observed| on(observed)),
+        "SwapOn: check swap: swap is on (/dev/sda2), and the kubelet does not start with it"
+    );
+    let allowed = preflight(|config, observed| {
+        on(observed);
+        config.kubelet.config = keys(json!({"failSwapOn": false}));
+    });
+    assert_eq!(allowed, "ok: 14 checks");
 }

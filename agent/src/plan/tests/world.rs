@@ -65,17 +65,10 @@ impl World {
             proxy: program("/usr/bin/kube-proxy"),
             cri_dockerd: Some("/usr/bin/cri-dockerd".into()),
             cgroup_v2: true,
-            cgroup_hierarchies: Vec::new(),
-            swap: None,
-            daemon_json: DaemonJson::Keys(serde_json::Map::new()),
             resolv_conf: "/etc/resolv.conf".into(),
             route_address: Some("10.0.0.2".parse().unwrap()),
-            engine_cgroup_driver: None,
-            image_tars: Vec::new(),
-            image_loader: None,
-            containerd: Found::default(),
             cni_bin_dir: Some("/opt/cni/bin".into()),
-            supplied_serves: None,
+            ..Facts::default()
         };
         let unit = |name: &&'static str| {
             let known = matches!(*name, units::DOCKER | units::SYSCTL | units::MODULES);
