@@ -44,7 +44,7 @@ fn fields_and_flags_that_the_version_does_not_know_are_refused_before_anything_i
         "FieldRefused: check kube-proxy-config: proxy.mode: kube-proxy 1.29 does not know nftables yet, 1.31 does; write \
          `iptables`, or `proxy.config.featureGates.NFTablesProxyMode: true`"
     );
-    assert_eq!(preflight(|_, observed| observed.facts.kubelet.version = None), "ok: 12 checks");
+    assert_eq!(preflight(|_, observed| observed.facts.kubelet.version = None), "ok: 13 checks");
     // What the program itself lists is known.
     let listed = |config: &mut Config, observed: &mut Observed| {
         config.kubelet.extra_args.insert("of-a-vendor".to_owned(), "1".to_owned());
