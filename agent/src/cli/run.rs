@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Error, configuration};
-use crate::config::Sources;
+use crate::config::{Config, Sources};
 use crate::ports::changes::Changes;
 use crate::ports::root::Root;
 use crate::reconcile::{End, Reconciler, take_lock};
@@ -18,7 +18,7 @@ use crate::reconcile::{End, Reconciler, take_lock};
 pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
     let started_at = Timestamp::now();
     let root = Root::new("/");
-    let mut config = configuration(sources)?;
+    let mut config = first(sources).await?;
     let lock = take_lock(&root).map_err(|failure| Error::new(1, failure.message))?;
     let Some(_lock) = lock else {
         return Err(Error::new(1, "kn-agent runs already: see `systemctl status kn-agent`"));
@@ -42,6 +42,23 @@ pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
     }
 }
 
+/// The configuration to begin with. Whoever writes it may not have written all of it: one that is wrong is read again
+/// with each change that follows shortly, since what systemd sees while we end does not start us again.
+async fn first(sources: &Sources) -> Result<Config, Error> {
+    const SHORTLY: Duration = Duration::from_secs(1);
+    let mut changes = changes(sources)?;
+    loop {
+        let wrong = match configuration(sources) {
+            Ok(config) => return Ok(config),
+            Err(error) => error,
+        };
+        match tokio::time::timeout(SHORTLY, changes.next()).await {
+            Ok(Ok(())) => tracing::debug!("the configuration was wrong, and changed: {}", wrong.message),
+            Ok(Err(_)) | Err(_) => return Err(wrong),
+        }
+    }
+}
+
 /// Changes of what the configuration is read from: directories themselves, and those that hold its files.
 fn changes(sources: &Sources) -> std::io::Result<Changes> {
     let holder = |path: PathBuf| match path.parent() {
@@ -55,7 +72,7 @@ fn changes(sources: &Sources) -> std::io::Result<Changes> {
 /// Ends when the configuration on disk is valid and another one. A broken one is told, and the one in use stays.
 async fn reloaded(
     sources: &Sources,
-    current: &crate::config::Config,
+    current: &Config,
     changes: &mut Changes,
     hangup: &mut tokio::signal::unix::Signal,
 ) {
@@ -74,5 +91,33 @@ async fn reloaded(
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const CONFIG: &str = "apiVersion: kn-agent.io/v1alpha1\nkind: NodeConfig\ncluster: {server: 'https://10.0.0.10:6443', ca: \
+                          {pins: ['sha256:0000000000000000000000000000000000000000000000000000000000000000']}}\nidentity: \
+                          {token: {value: abcdef.0123456789abcdef}}\nnode: {name: n1}\n";
+
+    #[tokio::test]
+    async fn a_configuration_that_is_written_bit_by_bit_is_taken_whole_and_a_wrong_one_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let etc = directory.path().join("etc/kn-agent");
+        fs::create_dir_all(etc.join("config.d")).unwrap();
+        fs::write(etc.join("config.d/20-network.yaml"), "network: {plugin: bridge}\n").unwrap();
+        let sources = Sources { root: directory.path().to_owned(), only: None, env: Vec::new() };
+        let refused = first(&sources).await.unwrap_err();
+        assert!(refused.code == 2 && refused.message.contains("server"), "{}", refused.message);
+
+        let (found, ()) = tokio::join!(first(&sources), async {
+            tokio::task::yield_now().await;
+            fs::write(etc.join("config.yaml"), CONFIG).unwrap();
+        });
+        assert_eq!(found.map_err(|error| error.message).unwrap().node.name.as_str(), "n1");
     }
 }

@@ -142,9 +142,10 @@ pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Resu
     steps.step(format_args!("a joined node left alone for {} s", rounds.idle));
     bench.join()?;
     results.status = idle::status_command(&node)?;
-    results.cost = sandbox::cost(&node)?;
     results.idle = idle::watch(&control_plane, &node, rounds.idle)?;
     detail(results.idle.to_string());
+    // Last: the daemon that joined has the counters of what it wrote.
+    results.cost = sandbox::cost(&node)?;
     drop(approver);
     Ok(results)
 }

@@ -103,7 +103,10 @@ impl Imported {
                 Ok((scenario.unit(unit, "UnitFileState")? == "enabled").then_some(()))
             })?;
         }
-        ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing to do"));
+        // Ready comes first, the reload of systemd that is due after it a moment later.
+        lab::wait_until("nothing to be planned", JOIN, || {
+            Ok(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing to do").then_some(()))
+        })?;
         self.nobody_gets_in()
     }
 
