@@ -97,6 +97,7 @@ async fn reloaded(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -116,7 +117,10 @@ mod tests {
 
         let (found, ()) = tokio::join!(first(&sources), async {
             tokio::task::yield_now().await;
-            fs::write(etc.join("config.yaml"), CONFIG).unwrap();
+            // As an editor does it.
+            fs::write(etc.join("config.new"), CONFIG).unwrap();
+            fs::set_permissions(etc.join("config.new"), fs::Permissions::from_mode(0o600)).unwrap();
+            fs::rename(etc.join("config.new"), etc.join("config.yaml")).unwrap();
         });
         assert_eq!(found.map_err(|error| error.message).unwrap().node.name.as_str(), "n1");
     }
