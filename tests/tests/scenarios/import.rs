@@ -116,7 +116,10 @@ impl Imported {
         let curl = ["--insecure", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", &url];
         let code =
             |command: &mut Command| Ok::<_, anyhow::Error>(String::from_utf8(command.output()?.stdout)?);
-        let anybody = code(Command::new("curl").args(curl))?;
+        // 000: it has no certificate to serve with yet; that one is approved after the Node lists its addresses.
+        let anybody = lab::wait_until("the kubelet's port", JOIN, || {
+            Ok(Some(code(Command::new("curl").args(curl))?).filter(|code| code != "000"))
+        })?;
         ensure!(anybody == "401", "anybody is answered {anybody}");
         // The control: an administrator is let in by the same request.
         let (_, admin) = self.scenario.control_plane.kubectl_as("admin-2", "root", &["system:masters"])?;
