@@ -63,7 +63,7 @@ test-matrix: lab-toolchain ## The versions' data, and what is written for each, 
 	KN_AGENT_LAB_MATRIX=$(CURDIR)/docs/evidence/versions.md cargo test --locked -p kn-agent-tests --test versions
 
 test: lab-toolchain deb ## Every test, in the lab too (root)
-	cargo test --locked --workspace -- --test-threads=3
+	cargo test --locked --workspace -- --test-threads=4
 
 test-long: lab-toolchain deb ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
 	cargo run --locked --quiet -p kn-agent-tests --bin lab -- rotation

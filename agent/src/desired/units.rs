@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::paths;
+use crate::config::RuntimeKind;
 
 /// docker's own unit.
 pub const DOCKER: &str = "docker.service";
@@ -24,6 +25,14 @@ pub const MODULES: &str = "kn-agent-modules.service";
 
 /// Every unit whose state matters.
 pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES];
+
+/// Whether the state of `unit` says anything on a node with this runtime: not that of the other engine.
+pub fn matters(unit: &str, kind: RuntimeKind) -> bool {
+    match kind {
+        RuntimeKind::Docker => unit != CONTAINERD,
+        RuntimeKind::Containerd => unit != DOCKER && unit != CRI_DOCKERD,
+    }
+}
 
 /// The files of ours that `unit` reads when it starts: it starts anew when one of them changes.
 pub fn inputs(unit: &str) -> Vec<PathBuf> {

@@ -71,11 +71,11 @@ pub struct UnitState {
     pub enabled: String,
     /// The file changed on disk since systemd read it.
     pub needs_reload: bool,
-    /// When it last became active, microseconds since 1970; 0 for never.
+    /// When it became active, microseconds since 1970; 0 while it is not.
     pub active_since_usec: u64,
-    /// How often systemd restarted it by itself.
+    /// How often systemd restarted it by itself; 0 while it is active or inactive.
     pub restarts: u32,
-    /// How its main process ended last: exit status or signal.
+    /// How its main process ended last, exit status or signal; 0 while it is active or inactive.
     pub exit_status: i32,
     /// The last log lines, read only where it failed.
     pub log: Vec<String>,
@@ -157,23 +157,36 @@ impl Systemd {
 
     async fn details(&self, listed: ListedUnit) -> Result<UnitState, zbus::Error> {
         let ListedUnit { name, load, active, sub, path, .. } = listed;
-        let mut state = UnitState { load, active, sub, ..UnitState::default() };
+        let state = UnitState { load, active, sub, ..UnitState::default() };
         if state.load == "not-found" {
             return Ok(state);
         }
-        // All of them are on their way before the first is answered.
-        let (enabled, needs_reload, active_since_usec, restarts, exit_status) = futures::join!(
+        // All of them are on their way before the first is answered, and PID 1 is asked for no more than the state makes
+        // worth knowing: a join begins with eight units.
+        let of_active = async {
+            if state.is_active() {
+                self.property::<u64>(&path, UNIT, "ActiveEnterTimestamp").await
+            } else {
+                Ok(0)
+            }
+        };
+        let of_troubled = async {
+            if state.is_active() || state.active == "inactive" {
+                return Ok((0, 0));
+            }
+            futures::try_join!(
+                self.property::<u32>(&path, SERVICE, "NRestarts"),
+                self.property::<i32>(&path, SERVICE, "ExecMainStatus"),
+            )
+        };
+        let (enabled, needs_reload, active_since_usec, (restarts, exit_status)) = futures::try_join!(
             self.property::<String>(&path, UNIT, "UnitFileState"),
             self.property::<bool>(&path, UNIT, "NeedDaemonReload"),
-            self.property::<u64>(&path, UNIT, "ActiveEnterTimestamp"),
-            self.property::<u32>(&path, SERVICE, "NRestarts"),
-            self.property::<i32>(&path, SERVICE, "ExecMainStatus"),
-        );
-        state.enabled = enabled?;
-        state.needs_reload = needs_reload?;
-        state.active_since_usec = active_since_usec?;
-        state.restarts = restarts?;
-        state.exit_status = exit_status?;
+            of_active,
+            of_troubled,
+        )?;
+        let mut state =
+            UnitState { enabled, needs_reload, active_since_usec, restarts, exit_status, ..state };
         if state.is_failing() {
             state.log = program::last_lines(&name, 5).await;
         }
@@ -281,18 +294,21 @@ impl Systemd {
     /// # Errors
     /// The bus or systemd refuses.
     pub async fn signals(&self) -> Result<Signals, Failure> {
-        let subscribe = async {
-            self.manager.subscribe().await?;
+        let follow = async {
             let rule = MatchRule::builder()
                 .msg_type(zbus::message::Type::Signal)
                 .sender("org.freedesktop.systemd1")
                 .interface("org.freedesktop.DBus.Properties")
                 .path_namespace("/org/freedesktop/systemd1/unit")
                 .build()?;
-            MessageStream::for_match_rule(rule, &self.connection, None).await
+            // Neither waits for the other's answer: systemd and the bus take them in this order.
+            let stream = MessageStream::for_match_rule(rule, &self.connection, None);
+            futures::try_join!(self.manager.subscribe(), stream)
         };
-        let signals: Result<MessageStream, zbus::Error> = subscribe.await;
-        signals.map(Signals).map_err(|error| trouble("subscribe to systemd's signals", &error))
+        let followed: Result<((), MessageStream), zbus::Error> = follow.await;
+        followed
+            .map(|((), signals)| Signals(signals))
+            .map_err(|error| trouble("subscribe to systemd's signals", &error))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Duration, Instant};
 
 use super::{Reconciler, Wake};
+use crate::config::RuntimeKind;
 use crate::desired::{paths, units};
 use crate::observe::Fact;
 use crate::plan::Step;
@@ -25,13 +26,13 @@ pub(super) struct Units {
 
 impl Units {
     /// The units to be read in this pass.
-    pub(super) fn stale(&mut self) -> Vec<&'static str> {
-        let changed = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn stale(&mut self, kind: RuntimeKind) -> Vec<&'static str> {
+        let mut stale = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
         if self.all_read_at.is_none_or(|at| at.elapsed() >= TRUST) {
             self.all_read_at = Some(Instant::now());
-            return units::ALL.to_vec();
+            stale.extend(units::ALL);
         }
-        changed.into_iter().collect()
+        stale.into_iter().filter(|unit| units::matters(unit, kind)).collect()
     }
 
     /// Remembers what was read; what could not be read is read again.

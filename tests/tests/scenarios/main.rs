@@ -1,11 +1,14 @@
 //! What real parts do together. One program, so that it is linked once and scenarios that mostly wait share the time of
 //! others; `bench`, `crash`, `differential` and `versions` are programs of their own: they want the machine for
 //! themselves, or have nothing to do with it.
+//!
+//! Tests begin in the order of their names: what waits longest, [`ageing`], is called so that it begins first.
 #![allow(clippy::disallowed_methods, reason = "tests are all about files, programs and time")]
 #![allow(missing_docs, reason = "a test's name says what it shows")]
 
 mod scenario;
 
+mod ageing;
 mod approver;
 mod attacks;
 mod bad_host;
@@ -22,6 +25,5 @@ mod moved;
 mod package;
 mod requests;
 mod rig;
-mod rotation;
 mod secrets;
 mod trust;

@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{Endpoints, Node, Service};
 use kube::api::ListParams;
 use kube::runtime::WatchStreamExt;
@@ -16,6 +15,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::{Notify, watch};
 
 use super::WatchBackoff;
+use super::watched::Watched;
 use crate::cluster::client::{CallError, Cluster, innermost};
 use crate::cluster::inventory::{ApiServer, Inventory, NodeFacts};
 use crate::cluster::policy::{Hold, Verdict};
@@ -43,7 +43,7 @@ pub(super) struct Surroundings {
     /// The Nodes each held request waits for. Changed only under the inventory's lock, so that no change slips through
     /// between a verdict and its note.
     held: Mutex<HashMap<String, Vec<String>>>,
-    again: mpsc::UnboundedSender<ObjectRef<CertificateSigningRequest>>,
+    again: mpsc::UnboundedSender<ObjectRef<Watched>>,
     known: watch::Sender<Known>,
     /// The Nodes were listed anew: perhaps by another API server.
     relisted: Notify,
@@ -51,7 +51,7 @@ pub(super) struct Surroundings {
 }
 
 /// Requests to be judged again.
-pub(super) type Again = mpsc::UnboundedReceiver<ObjectRef<CertificateSigningRequest>>;
+pub(super) type Again = mpsc::UnboundedReceiver<ObjectRef<Watched>>;
 
 impl Surroundings {
     pub(super) fn new(cluster: Cluster) -> (Self, Again) {
