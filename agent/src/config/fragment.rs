@@ -268,7 +268,9 @@ pub(super) struct ProxyFragment {
     pub(super) kubeconfig: Option<String>,
     /// The kube-proxy program; an absolute path. Default: searched for in the usual directories.
     pub(super) binary: Option<String>,
-    /// How Services are made to work. Default: `iptables`.
+    /// How Services are made to work; `kn-agent check` says whether this machine can: `nftables` needs `nft` and Linux
+    /// 5.13, `ipvs` the modules `ip_vs…` and `ipset`. Where it changes, what the old one left is cleaned up. Default:
+    /// `iptables`.
     pub(super) mode: Option<ProxyMode>,
     /// kube-proxy's own certificate.
     pub(super) certificate: Option<ProxyCertificateFragment>,

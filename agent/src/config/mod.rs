@@ -248,7 +248,7 @@ pub struct Component {
 pub struct Proxy {
     /// `false` where the cluster runs it as a DaemonSet.
     pub enabled: bool,
-    /// `iptables` or `nftables`.
+    /// How it makes Services work.
     pub mode: ProxyMode,
     /// Its kubeconfig, made elsewhere. `None`: ours.
     pub kubeconfig: Option<PathBuf>,
@@ -267,6 +267,19 @@ pub enum ProxyMode {
     Iptables,
     /// nftables, from Kubernetes 1.29.
     Nftables,
+    /// The kernel's load balancer beside iptables, in every version; deprecated since 1.35.
+    Ipvs,
+}
+
+impl ProxyMode {
+    /// As configurations write it, kube-proxy's too.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+            Self::Ipvs => "ipvs",
+        }
+    }
 }
 
 /// Checks before joining.

@@ -201,7 +201,7 @@ mod tests {
             ("kubelet.config", Kind::Free),
             ("kubelet.extraArgs", Kind::Texts),
             ("proxy.enabled", Kind::Flag),
-            ("proxy.mode", words(&["iptables", "nftables"])),
+            ("proxy.mode", words(&["iptables", "nftables", "ipvs"])),
             ("preflight.ignore", Kind::List),
         ] {
             assert_eq!(Shape::root().find(path).unwrap().kind, kind, "{path}");

@@ -22,8 +22,12 @@ pub const SYSCTL: &str = "kn-agent-sysctl.service";
 /// Loads the modules in `/etc/modules-load.d/95-kn-agent.conf`; shipped with the package.
 pub const MODULES: &str = "kn-agent-modules.service";
 
+/// Takes away what kube-proxy left in another mode; ours, there only while that is due.
+pub const PROXY_CLEANUP: &str = "kn-agent-proxy-cleanup.service";
+
 /// Every unit whose state matters.
-pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES];
+pub const ALL: &[&str] =
+    &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES, PROXY_CLEANUP];
 
 /// The files of ours that `unit` reads when it starts: it starts anew when one of them changes.
 pub fn inputs(unit: &str) -> Vec<PathBuf> {

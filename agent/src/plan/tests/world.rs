@@ -13,6 +13,7 @@ use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::containerd::Found;
+use crate::desired::modes::Module;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
 use crate::observe::runtime::{self, Engine};
@@ -251,6 +252,7 @@ impl World {
                 return;
             }
             units::MODULES => {
+                self.observed.facts.modes.ipvs = Module::Present;
                 self.observed
                     .sysctls
                     .values_mut()
@@ -271,6 +273,14 @@ impl World {
             units::CRI_DOCKERD => self.observed.engine.has_cri_socket = true,
             units::KUBELET => self.observed.kubelet_health = Ok(()),
             units::IMAGES => self.observed.engine.has_sandbox_image = true,
+            units::PROXY_CLEANUP => {
+                self.observed.facts.modes.has_ipvs_device = false;
+                self.observed.proxy_health = Err("not active".to_owned());
+                if let Some(state) = self.unit(units::KUBE_PROXY) {
+                    "inactive".clone_into(&mut state.active);
+                }
+                return;
+            }
             _ => self.observed.proxy_health = Ok(()),
         }
         if let Some(state) = self.unit(name) {

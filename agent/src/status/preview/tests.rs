@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::containerd::Found;
+use crate::desired::modes::Means;
 use crate::desired::{DaemonJson, Facts, Program};
 use crate::observe::Watched;
 use crate::observe::runtime;
@@ -50,6 +51,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             cgroup_hierarchies: Vec::new(),
             swap: None,
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
+            modes: Means::default(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,
             engine_cgroup_driver: None,
