@@ -12,6 +12,7 @@ mod labels;
 mod merge;
 mod problem;
 mod provenance;
+mod reserved;
 mod shape;
 #[expect(clippy::disallowed_methods, reason = "the one file of the configuration that reads")]
 pub mod sources;
@@ -241,6 +242,17 @@ pub struct Component {
     pub config: Map<String, Value>,
     /// Flags that have no field, without the leading dashes.
     pub extra_args: BTreeMap<String, String>,
+}
+
+/// What is kept from pods for the system and for Kubernetes' own programs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Reserved {
+    /// What `kubelet.config` says.
+    #[default]
+    None,
+    /// What a published formula gives for this machine.
+    Auto,
 }
 
 /// kube-proxy.

@@ -200,6 +200,7 @@ mod tests {
             ("network.plugin", words(&["bridge", "calico", "flannel", "none"])),
             ("kubelet.config", Kind::Free),
             ("kubelet.extraArgs", Kind::Texts),
+            ("kubelet.reserved", words(&["none", "auto"])),
             ("proxy.enabled", Kind::Flag),
             ("proxy.mode", words(&["iptables", "nftables", "ipvs"])),
             ("preflight.ignore", Kind::List),

@@ -5,6 +5,7 @@ pub mod cluster_info;
 pub mod cni;
 pub mod containerd;
 pub mod engine;
+mod eviction;
 pub mod fields;
 pub mod files;
 pub mod images;

@@ -42,7 +42,9 @@ fn value_errors_say_what_was_found() {
 #[test]
 fn host_name_that_does_not_do_is_said() {
     let machine = Machine::with(MINIMUM);
-    let errors = load(&machine.sources(), &HostFacts { hostname: "my_host".to_owned() }).unwrap_err();
+    let errors =
+        load(&machine.sources(), &HostFacts { hostname: "my_host".to_owned(), ..HostFacts::default() })
+            .unwrap_err();
     insta::assert_snapshot!("host_name", errors.to_string());
 }
 

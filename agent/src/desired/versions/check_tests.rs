@@ -182,7 +182,9 @@ fn a_mode_that_is_to_go_is_told_from_the_version_that_says_so() {
     let env = vec![variable("CLUSTER__SERVER", "https://10.0.0.10:6443"), variable("CLUSTER__CA__DATA", &ca)];
     let root = tempfile::tempdir().unwrap();
     let sources = Sources { root: root.path().to_owned(), only: None, env };
-    let mut config = load(&sources, &HostFacts { hostname: "worker-1".to_owned() }).unwrap().config;
+    let mut config = load(&sources, &HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() })
+        .unwrap()
+        .config;
     config.proxy.mode = ProxyMode::Ipvs;
     assert_eq!(Check::proxy(version(34)).fields(&config), []);
     let [found] = &Check::proxy(version(35)).fields(&config)[..] else { panic!() };

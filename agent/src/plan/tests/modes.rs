@@ -12,6 +12,17 @@ use crate::reason::Reason;
 
 const ALL: [ProxyMode; 3] = [ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
 
+impl World {
+    /// As the unit does, and systemd for it: kube-proxy is stopped first.
+    pub(super) fn clean_up_after_proxy(&mut self) {
+        self.observed.facts.modes.has_ipvs_device = false;
+        self.observed.proxy_health = Err("not active".to_owned());
+        if let Some(state) = self.unit(units::KUBE_PROXY) {
+            "inactive".clone_into(&mut state.active);
+        }
+    }
+}
+
 fn without_ip_vs(config: &mut Config, observed: &mut Observed) {
     config.proxy.mode = ProxyMode::Ipvs;
     observed.facts.modes.kernel = "6.18.44".to_owned();

@@ -51,7 +51,7 @@ fn config() -> Config {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let sources = Sources { root: "/".into(), only: Some(file.path().to_owned()), env: Vec::new() };
-    load(&sources, &HostFacts { hostname: "ignored".to_owned() }).unwrap().config
+    load(&sources, &HostFacts { hostname: "ignored".to_owned(), ..HostFacts::default() }).unwrap().config
 }
 
 fn program(path: &str) -> Program {
@@ -273,14 +273,7 @@ impl World {
             units::CRI_DOCKERD => self.observed.engine.has_cri_socket = true,
             units::KUBELET => self.observed.kubelet_health = Ok(()),
             units::IMAGES => self.observed.engine.has_sandbox_image = true,
-            units::PROXY_CLEANUP => {
-                self.observed.facts.modes.has_ipvs_device = false;
-                self.observed.proxy_health = Err("not active".to_owned());
-                if let Some(state) = self.unit(units::KUBE_PROXY) {
-                    "inactive".clone_into(&mut state.active);
-                }
-                return;
-            }
+            units::PROXY_CLEANUP => return self.clean_up_after_proxy(),
             _ => self.observed.proxy_health = Ok(()),
         }
         if let Some(state) = self.unit(name) {

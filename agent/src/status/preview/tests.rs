@@ -28,7 +28,7 @@ fn config() -> Config {
     let ca = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
     let env = vec![variable("CLUSTER__SERVER", "https://10.0.0.10:6443"), variable("CLUSTER__CA__DATA", &ca)];
     let sources = Sources { root: root.path().to_owned(), only: None, env };
-    load(&sources, &HostFacts { hostname: "worker-1".to_owned() }).unwrap().config
+    load(&sources, &HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() }).unwrap().config
 }
 
 fn file(content: &str, mode: u32) -> FileOnDisk {
