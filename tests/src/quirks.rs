@@ -87,7 +87,7 @@ pub(crate) fn node_files() -> Result<Vec<NodeFile>> {
 }
 
 /// What a configuration of containerd 2 that the scenario brings needs beside it.
-pub fn containerd_2_drop_in() -> Result<&'static str> {
+pub(crate) fn containerd_2_drop_in() -> Result<&'static str> {
     Ok(if may_lower_oom_score()? { "version = 3\n" } else { OOM_CONTAINERD_2 })
 }
 
