@@ -85,6 +85,7 @@ fn what_would_break_the_components_is_refused() {
         ),
         ("proxy: {config: {clientConnection: {kubeconfig: /a}}}", "kube-proxy has a certificate of its own"),
         ("proxy: {extraArgs: {proxy-mode: ipvs}}", "set `proxy.mode`"),
+        ("proxy: {config: {mode: ipvs}}", "proxy.config.mode: is set by kn-agent"),
         (
             "network: {plugin: calico}\nproxy: {config: {iptables: {masqueradeAll: true}}}",
             "proxy.config.iptables.masqueradeAll: pods would see the node",

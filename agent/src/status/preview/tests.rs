@@ -160,6 +160,23 @@ fn only_units_that_run_start_anew() {
 }
 
 #[test]
+fn services_that_stop_answering_for_another_mode_are_told() {
+    let observed = running(&[(paths::proxy_config(), file("mode: iptables\n", 0o600))]);
+    let consequence = |phase, step| {
+        let restarts = told(&observed, phase, vec![step]).restarts;
+        assert_eq!(restarts.iter().map(|restart| restart.unit).collect::<Vec<_>>(), [units::KUBE_PROXY]);
+        restarts[0].consequence
+    };
+    let stop = "pods keep running; Services do not answer for a moment";
+    let other = write(paths::proxy_config(), "mode: nftables\n", 0o600);
+    assert!(consequence(Phase::Host, other).starts_with(stop));
+    assert!(consequence(Phase::Proxy, Step::StartUnit(units::PROXY_CLEANUP)).starts_with(stop));
+    // The control: the same mode.
+    let same = write(paths::proxy_config(), "mode: iptables\nx: 1\n", 0o600);
+    assert!(consequence(Phase::Host, same).contains("the rules of Services stay"));
+}
+
+#[test]
 fn a_restart_that_is_a_step_is_told_once() {
     let observed = running(&[(paths::kubelet_config(), file(BEFORE, 0o600))]);
     let restart = Step::RestartUnit { unit: units::KUBELET, because: "its files changed".to_owned() };
