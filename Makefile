@@ -17,7 +17,7 @@ IMAGE := $(TARGET)/image/kn-agent.tar
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 
-.PHONY: all build deb image demo bench crash attacks approver-bench differential test test-long test-matrix lint audit fmt toolchain lab-toolchain help
+.PHONY: all build deb image demo bench crash attacks approver-bench differential test test-long test-matrix test-versions lint audit fmt toolchain lab-toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,7 +59,11 @@ attacks: lab-toolchain build ## Attacks on the approver, on both versions; the t
 approver-bench: lab-toolchain build ## The approver's speed, on both versions; the figures go to docs/evidence (root, 10 minutes)
 	cargo run --locked --quiet --profile lab -p kn-agent-tests --bin lab -- approver-bench
 
-test-matrix: lab-toolchain ## The versions' data, and what is written for each, against kubelets and kube-proxies 1.20, 1.24, 1.28, 1.32 and 1.36 (root; builds 30 minutes once)
+test-matrix: lab-toolchain deb ## Every node: runtimes × Debian 12, 13 × kube-proxy's modes; with ONLY=TEXT just those cells, else the versions' data against kubelets 1.20 to 1.36 too; to docs/evidence (root; 15 minutes, builds 35 once)
+	[ -n "$(ONLY)" ] || $(MAKE) --no-print-directory test-versions
+	cargo run --locked --quiet -p kn-agent-tests --bin lab -- matrix --only "$(ONLY)"
+
+test-versions: lab-toolchain # The versions' data, and what is written for each, against kubelets and kube-proxies 1.20, 1.24, 1.28, 1.32 and 1.36
 	KN_AGENT_LAB_MATRIX=$(CURDIR)/docs/evidence/versions.md cargo test --locked -p kn-agent-tests --test versions
 
 test: lab-toolchain deb ## Every test, in the lab too (root)

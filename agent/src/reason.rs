@@ -157,6 +157,8 @@ reasons! {
     CniPluginMissing: OPERATOR, "install the CNI plugins (Debian: containernetworking-plugins), or set network.binDir";
     /// Another kube-proxy runs on this machine beside ours, and both write the same rules.
     ProxyTwice: OPERATOR, "where the cluster runs kube-proxy as a DaemonSet: proxy.enabled: false, then systemctl disable --now kube-proxy; else remove the DaemonSet";
+    /// This machine lacks what kube-proxy's mode needs.
+    ProxyModeUnsupported: OPERATOR, "do what the message says, or set proxy.mode to one that this machine has what it needs for; kn-agent check says so";
     /// The component's health endpoint does not answer ok.
     Unhealthy: TIME, "kn-agent logs shows why";
     /// The Node's Ready condition is not True.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::{Kubernetes, Minor, cache, go, images, node::NodeSpec, packages, root};
+use crate::{Kubernetes, Minor, Suite, cache, go, images, node::NodeSpec, packages, root};
 
 /// What runs containers on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -14,6 +14,9 @@ pub enum Engine {
     Docker,
     /// containerd, as the distribution has it.
     Containerd,
+    /// containerd 1.7, in `/usr/local/bin` before the distribution's, for one that has 1.6.
+    #[value(name = "containerd-1.7")]
+    Containerd17,
     /// containerd 2, in `/usr/local/bin` before the distribution's.
     Containerd2,
 }
@@ -28,9 +31,13 @@ pub struct Artefacts {
 impl Artefacts {
     /// Finds, fetches or builds all of it. Minutes the first time, nothing after that.
     pub fn ensure(minor: Minor) -> Result<Self> {
+        Self::ensure_docker(minor, Suite::of(minor))
+    }
+
+    fn ensure_docker(minor: Minor, suite: Suite) -> Result<Self> {
         packages::ensure_host()?;
         let kubernetes = Kubernetes::ensure(minor)?;
-        let root = root::ensure(minor)?;
+        let root = root::ensure(suite)?;
         let mut node = NodeSpec { root, docker: None, containerd: None, programs: Vec::new() };
         let root_name =
             node.root.parent().and_then(|entry| entry.file_name()).context("the root has no name")?;
@@ -45,15 +52,22 @@ impl Artefacts {
 
     /// The same for nodes on which `engine` runs containers.
     pub fn ensure_for(minor: Minor, engine: Engine) -> Result<Self> {
-        let mut artefacts = Self::ensure(minor)?;
+        Self::ensure_on(minor, engine, Suite::of(minor))
+    }
+
+    /// The same on nodes of another release.
+    pub fn ensure_on(minor: Minor, engine: Engine, suite: Suite) -> Result<Self> {
+        let mut artefacts = Self::ensure_docker(minor, suite)?;
         if engine != Engine::Docker {
             let root = artefacts.node.root.parent().and_then(|entry| entry.file_name());
             let root = root.context("the root has no name")?.to_string_lossy();
             artefacts.node.containerd = Some(images::ensure_for_containerd(&root, &artefacts.node)?);
         }
-        if engine == Engine::Containerd2 {
-            artefacts.node.programs.extend(containerd_2()?);
-        }
+        artefacts.node.programs.extend(match engine {
+            Engine::Docker | Engine::Containerd => Vec::new(),
+            Engine::Containerd17 => containerd("containerd-1.7", "github.com/containerd/containerd")?,
+            Engine::Containerd2 => containerd("containerd", "github.com/containerd/containerd/v2")?,
+        });
         Ok(artefacts)
     }
 
@@ -73,16 +87,15 @@ fn cri_dockerd() -> Result<PathBuf> {
 }
 
 /// As its own repository builds it, with its shim.
-fn containerd_2() -> Result<[PathBuf; 2]> {
-    const MODULE: &str = "github.com/containerd/containerd/v2";
-    let version = go::required_version("containerd", MODULE)?;
+fn containerd(folder: &str, module: &str) -> Result<Vec<PathBuf>> {
+    let version = go::required_version(folder, module)?;
     let programs = ["containerd", "containerd-shim-runc-v2"];
     let entry = cache::entry(&format!("containerd-{version}"), |directory| {
-        let setting = format!("{MODULE}/version.Version");
+        let setting = format!("{module}/version.Version");
         programs.iter().try_for_each(|program| {
-            let package = format!("{MODULE}/cmd/{program}");
-            go::build_package("containerd", &package, &directory.join(program), &[(&setting, &version)])
+            let package = format!("{module}/cmd/{program}");
+            go::build_package(folder, &package, &directory.join(program), &[(&setting, &version)])
         })
     })?;
-    Ok(programs.map(|program| entry.join(program)))
+    Ok(programs.map(|program| entry.join(program)).into())
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    Artefacts, Engine, Minor, approver_bench, attacks, bench, crash, demo, floor, rotation, say, up,
+    Artefacts, Engine, Minor, approver_bench, attacks, bench, cells, crash, demo, floor, rotation, say, up,
 };
 
 /// What the lab is asked to do.
@@ -79,6 +79,18 @@ enum Action {
         #[arg(long)]
         short: bool,
     },
+    /// Make every supported node Ready: runtimes × releases of Debian × kube-proxy's modes, and write what came of it
+    Matrix {
+        /// Only cells whose name holds this
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Only cells that the record does not show yet
+        #[arg(long)]
+        missing: bool,
+        /// The record
+        #[arg(long, default_value = "docs/evidence/matrix.md")]
+        evidence: PathBuf,
+    },
     /// Show the agent's main job: a fresh machine becomes a Ready node and serves a pod
     Demo {
         /// What runs containers
@@ -111,6 +123,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Action::Rotation { output, versions, short } = &arguments.command {
         return rotation::run(versions, *short, output);
     }
+    if let Action::Matrix { only, missing, evidence } = &arguments.command {
+        let selection = cells::Selection { only: only.clone(), missing: *missing };
+        return cells::run(&selection, evidence);
+    }
     let engine = match &arguments.command {
         Action::Demo { runtime } => *runtime,
         _ => Engine::default(),
@@ -131,6 +147,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Action::Bench { .. }
         | Action::Attacks { .. }
         | Action::ApproverBench { .. }
+        | Action::Matrix { .. }
         | Action::Rotation { .. } => {}
     }
     Ok(())

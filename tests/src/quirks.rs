@@ -87,7 +87,7 @@ pub(crate) fn node_files() -> Result<Vec<NodeFile>> {
 }
 
 /// What a configuration of containerd 2 that the scenario brings needs beside it.
-pub fn containerd_2_drop_in() -> Result<&'static str> {
+pub(crate) fn containerd_2_drop_in() -> Result<&'static str> {
     Ok(if may_lower_oom_score()? { "version = 3\n" } else { OOM_CONTAINERD_2 })
 }
 
@@ -177,7 +177,7 @@ runtime: {daemonJson: {debug: false}}
             put(&format!("usr/local/bin/{program}"), 0o755, "")?;
         }
         let sources = Sources { root: directory.path().to_owned(), only: None, env: Vec::new() };
-        let host = HostFacts { hostname: "worker-1".to_owned() };
+        let host = HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() };
         let config = load(&sources, &host).map_err(|errors| anyhow::anyhow!("{errors}"))?.config;
         let mut facts = facts::quick(&Root::new(directory.path()), &config);
         facts.kubelet.version = format!("v{minor}.0").parse().ok();

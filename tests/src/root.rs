@@ -29,18 +29,52 @@ const PACKAGES: [&str; 17] = [
 /// As a fresh machine of a fleet's image: container runtimes installed, none started.
 const DISABLE: &str = "chroot \"$1\" systemctl disable docker.service docker.socket containerd.service";
 
-/// The release of nodes with this version of Kubernetes: one whose docker its runtime interface works with. The kubelet
-/// of 1.20 has dockershim, for docker 20.10; cri-dockerd needs docker 23, whose client is a package of its own.
-fn release(minor: Minor) -> (&'static str, &'static [&'static str]) {
-    match minor {
-        Minor::V1_20 => ("bookworm", &[]),
-        Minor::V1_36 => ("trixie", &["docker-cli"]),
+/// A release of Debian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 12: docker 20.10, containerd 1.6.
+    Bookworm,
+    /// Debian 13: docker 26.1, containerd 1.7.
+    Trixie,
+}
+
+impl Suite {
+    /// That of nodes with this version of Kubernetes: one whose docker its runtime interface works with. The kubelet of
+    /// 1.20 has dockershim, for docker 20.10; cri-dockerd needs docker 23.
+    pub fn of(minor: Minor) -> Self {
+        match minor {
+            Minor::V1_20 => Self::Bookworm,
+            Minor::V1_36 => Self::Trixie,
+        }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Bookworm => 12,
+            Self::Trixie => 13,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+
+    /// The client of docker 23 and later is a package of its own.
+    const fn more_packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Bookworm => &[],
+            Self::Trixie => &["docker-cli"],
+        }
     }
 }
 
 /// The node's root, made where it is missing.
-pub(crate) fn ensure(minor: Minor) -> Result<PathBuf> {
-    let (suite, more) = release(minor);
+pub(crate) fn ensure(suite: Suite) -> Result<PathBuf> {
+    let (suite, more) = (suite.name(), suite.more_packages());
     let include = [&PACKAGES, more].concat().join(",");
     let key = format!("node-{suite}-{}", cache::digest(&format!("{include}{DISABLE}")));
     let entry = cache::entry(&key, |directory| {

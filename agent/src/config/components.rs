@@ -64,7 +64,7 @@ const KUBELET_RULES: [Rule; 11] = [
 ];
 
 /// Rules for `proxy.config`.
-const PROXY_RULES: [Rule; 4] = [
+const PROXY_RULES: [Rule; 5] = [
     (
         "apiVersion",
         |v| v == "kubeproxy.config.k8s.io/v1alpha1",
@@ -72,6 +72,12 @@ const PROXY_RULES: [Rule; 4] = [
         "remove it",
     ),
     ("kind", |v| v == "KubeProxyConfiguration", "must be `KubeProxyConfiguration`", "remove it"),
+    (
+        "mode",
+        |_| false,
+        "is set by kn-agent, which checks what it needs and cleans up after the old one",
+        "set `proxy.mode`",
+    ),
     ("clientConnection", Value::is_object, "must be a mapping", "remove it"),
     (
         "clientConnection.kubeconfig",

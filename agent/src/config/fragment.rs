@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{KeyAlgorithm, NetworkPlugin, ProxyMode, RuntimeKind};
+use super::{KeyAlgorithm, NetworkPlugin, ProxyMode, Reserved, RuntimeKind};
 
 /// The group that holds or names the token.
 pub(super) const TOKEN: &str = "identity.token";
@@ -250,8 +250,13 @@ pub(super) struct NetworkFragment {
 pub(super) struct KubeletFragment {
     /// The kubelet program; an absolute path. Default: searched for in the usual directories.
     pub(super) binary: Option<String>,
-    /// Fields of `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1), merged over ours. Default: none.
+    /// Fields of `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1), merged over ours. Thresholds that `evictionHard`
+    /// does not name keep the kubelet's defaults; `0%` switches one off. Default: none.
     pub(super) config: Option<Map<String, Value>>,
+    /// What is kept from pods. `auto`: `kubelet.config.kubeReserved` by the formula that Google publishes for GKE, from
+    /// this machine's memory and processors; `kn-agent config explain kubelet.config.kubeReserved` shows it. `none`: what
+    /// `kubelet.config` says. Default: `none`.
+    pub(super) reserved: Option<Reserved>,
     /// Flags that have no field, without the leading dashes, e.g. `v: "4"`. Default: none.
     pub(super) extra_args: Option<BTreeMap<String, String>>,
 }
@@ -268,7 +273,9 @@ pub(super) struct ProxyFragment {
     pub(super) kubeconfig: Option<String>,
     /// The kube-proxy program; an absolute path. Default: searched for in the usual directories.
     pub(super) binary: Option<String>,
-    /// How Services are made to work. Default: `iptables`.
+    /// How Services are made to work; `kn-agent check` says whether this machine can: `nftables` needs `nft` and Linux
+    /// 5.13, `ipvs` the modules `ip_vs…` and `ipset`. Where it changes, what the old one left is cleaned up. Default:
+    /// `iptables`.
     pub(super) mode: Option<ProxyMode>,
     /// kube-proxy's own certificate.
     pub(super) certificate: Option<ProxyCertificateFragment>,

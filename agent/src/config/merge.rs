@@ -116,6 +116,7 @@ pub(super) fn defaults(host: &HostFacts) -> Layer {
         ("cluster.dns.domain", json!("cluster.local")),
         ("identity.mode", json!("bootstrap")),
         ("identity.key", json!("ecdsa-p256")),
+        ("kubelet.reserved", json!("none")),
         ("runtime.kind", json!("docker")),
         ("runtime.sandboxImage", json!("registry.k8s.io/pause:3.10")),
         ("network.plugin", json!("none")),

@@ -12,6 +12,7 @@ mod labels;
 mod merge;
 mod problem;
 mod provenance;
+mod reserved;
 mod shape;
 #[expect(clippy::disallowed_methods, reason = "the one file of the configuration that reads")]
 pub mod sources;
@@ -243,12 +244,23 @@ pub struct Component {
     pub extra_args: BTreeMap<String, String>,
 }
 
+/// What is kept from pods for the system and for Kubernetes' own programs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Reserved {
+    /// What `kubelet.config` says.
+    #[default]
+    None,
+    /// What a published formula gives for this machine.
+    Auto,
+}
+
 /// kube-proxy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proxy {
     /// `false` where the cluster runs it as a DaemonSet.
     pub enabled: bool,
-    /// `iptables` or `nftables`.
+    /// How it makes Services work.
     pub mode: ProxyMode,
     /// Its kubeconfig, made elsewhere. `None`: ours.
     pub kubeconfig: Option<PathBuf>,
@@ -267,6 +279,19 @@ pub enum ProxyMode {
     Iptables,
     /// nftables, from Kubernetes 1.29.
     Nftables,
+    /// The kernel's load balancer beside iptables, in every version; deprecated since 1.35.
+    Ipvs,
+}
+
+impl ProxyMode {
+    /// As configurations write it, kube-proxy's too.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+            Self::Ipvs => "ipvs",
+        }
+    }
 }
 
 /// Checks before joining.

@@ -200,8 +200,9 @@ mod tests {
             ("network.plugin", words(&["bridge", "calico", "flannel", "none"])),
             ("kubelet.config", Kind::Free),
             ("kubelet.extraArgs", Kind::Texts),
+            ("kubelet.reserved", words(&["none", "auto"])),
             ("proxy.enabled", Kind::Flag),
-            ("proxy.mode", words(&["iptables", "nftables"])),
+            ("proxy.mode", words(&["iptables", "nftables", "ipvs"])),
             ("preflight.ignore", Kind::List),
         ] {
             assert_eq!(Shape::root().find(path).unwrap().kind, kind, "{path}");

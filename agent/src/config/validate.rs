@@ -10,8 +10,8 @@ use super::fragment::{
 };
 use super::problem::{Findings, Problem, shown};
 use super::{
-    Cluster, Component, Config, Dns, Identity, Network, Node, Origin, Preflight, Provenance, Proxy, Runtime,
-    Taint, TokenSource, components, labels, subject,
+    Cluster, Component, Config, Dns, Identity, Network, Node, Origin, Preflight, Provenance, Proxy, Reserved,
+    Runtime, Taint, TokenSource, components, labels, subject,
 };
 use crate::names::{Cidr, Invalid, NodeName};
 
@@ -246,6 +246,11 @@ impl Check<'_> {
     }
 
     fn kubelet(&mut self, fragment: KubeletFragment) -> Component {
+        let is_computed = fragment.config.as_ref().is_some_and(|config| config.contains_key("kubeReserved"));
+        if fragment.reserved == Some(Reserved::Auto) && !is_computed {
+            let message = "this machine tells neither its memory nor its processors";
+            self.refuse_with("kubelet.reserved", message, "set `kubelet.config.kubeReserved`");
+        }
         Component {
             binary: self.absolute("kubelet.binary", fragment.binary),
             config: fragment.config.unwrap_or_default(),

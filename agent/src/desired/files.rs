@@ -3,6 +3,9 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use super::modes;
+use crate::config::{Config, ProxyMode};
+
 /// A file as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSpec {
@@ -78,6 +81,8 @@ pub mod paths {
         containerd_socket = "/run/containerd/containerd.sock";
         /// cri-dockerd's socket.
         cri_socket = "/run/cri-dockerd.sock";
+        /// The mode that kube-proxy had before, until what it left is cleaned up.
+        proxy_left = "/var/lib/kn-agent/proxy-left";
         /// The status document.
         status = "/run/kn-agent/status.json";
         /// Held with a lock while the daemon runs.
@@ -101,8 +106,15 @@ pub fn sysctl_conf() -> FileSpec {
     FileSpec::new(Path::new("/etc/sysctl.d/95-kn-agent.conf"), text, 0o644)
 }
 
-/// `modules-load.d` file for what the settings above live in.
-pub fn modules_conf() -> FileSpec {
-    let text = "# Written by kn-agent: bridged traffic seen by iptables; overlay for images.\nbr_netfilter\noverlay\n";
+/// `modules-load.d` file for what the settings above live in, and for kube-proxy's mode.
+pub fn modules_conf(config: &Config) -> FileSpec {
+    let mut text =
+        "# Written by kn-agent: bridged traffic seen by iptables; overlay for images.\nbr_netfilter\noverlay\n".to_owned();
+    if config.proxy.enabled && config.proxy.mode == ProxyMode::Ipvs {
+        text.push_str("# kube-proxy's mode ipvs.\n");
+        for module in modes::modules(config) {
+            let _ = writeln!(text, "{module}");
+        }
+    }
     FileSpec::new(Path::new("/etc/modules-load.d/95-kn-agent.conf"), text, 0o644)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::versions::{self, Behaviour};
-use super::{Facts, FileSpec, Interface, Version, address, cni_bin_dir, fields, paths, units};
+use super::{Facts, FileSpec, Interface, Version, address, cni_bin_dir, eviction, fields, paths, units};
 use crate::config::Config;
 
 /// `/etc/kubernetes/kubelet.yaml`: ours, with the operator's fields merged over it.
@@ -57,6 +57,7 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
         fields["registerWithTaints"] = super::node::taints(config).into_iter().map(|t| json!(t)).collect();
     }
     fields::merge(&mut fields, &config.kubelet.config);
+    eviction::complete(&mut fields, version);
     FileSpec::new(paths::kubelet_config(), fields::yaml("kubelet.config", &fields), 0o600)
 }
 

@@ -1,4 +1,4 @@
-//! The unit around reservations.
+//! Reservations and thresholds, and the unit around them.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -28,7 +28,8 @@ fn unit_on(cgroups: &[&str], kubelet: &str) -> String {
     );
     put("etc/kn-agent/config.yaml", &text);
     let sources = Sources { root: machine.path().to_owned(), only: None, env: Vec::new() };
-    let config = load(&sources, &HostFacts { hostname: "n1".to_owned() }).unwrap().config;
+    let config =
+        load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() }).unwrap().config;
     let mut facts = facts::quick(&Root::new(machine.path()), &config);
     facts.kubelet.path = Some(Path::new("/usr/bin/kubelet").to_owned());
     let driver = crate::desired::runtime::kubelet_cgroup_driver(&config, &facts);
@@ -80,5 +81,39 @@ fn no_cgroup_is_made_that_nobody_asks_for() {
     ] {
         let unit = unit_on(cgroups, kubelet);
         assert!(!unit.contains("ExecStartPre="), "{kubelet}: {unit}");
+    }
+}
+
+/// `kubelet.yaml` of a version, on a machine with 2 processors and 8 GiB.
+fn fields_of(version: &str, kubelet: &str) -> Value {
+    let ca = rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).unwrap().cert.pem();
+    let machine = tempfile::tempdir().unwrap();
+    fs::create_dir_all(machine.path().join("etc/kn-agent")).unwrap();
+    fs::write(machine.path().join("ca.pem"), ca).unwrap();
+    let text =
+        format!("cluster: {{server: 'https://10.0.0.1:6443', ca: {{file: /ca.pem}}}}\nkubelet: {kubelet}\n");
+    fs::write(machine.path().join("etc/kn-agent/config.yaml"), text).unwrap();
+    let sources = Sources { root: machine.path().to_owned(), only: None, env: Vec::new() };
+    let host = HostFacts { hostname: "n1".to_owned(), processors: 2, memory: 8 << 30 };
+    let config = load(&sources, &host).unwrap().config;
+    let spec = configuration(&config, &Facts::default(), version.parse().unwrap(), "systemd");
+    serde_saphyr::from_str(&String::from_utf8(spec.content).unwrap()).unwrap()
+}
+
+#[test]
+fn reservations_and_thresholds_are_written_for_the_oldest_and_the_newest_alike() {
+    for (version, signals) in [("v1.20.2", 4), ("v1.36.3", 5)] {
+        let fields =
+            fields_of(version, "{reserved: auto, config: {evictionHard: {memory.available: 500Mi}}}");
+        assert_eq!(fields["kubeReserved"], json!({"cpu": "70m", "memory": "1843Mi"}), "{version}");
+        let thresholds = fields["evictionHard"].as_object().unwrap();
+        assert_eq!(
+            (thresholds.len(), &thresholds["memory.available"]),
+            (signals, &json!("500Mi")),
+            "{version}"
+        );
+        // The control: nothing is asked for.
+        let fields = fields_of(version, "{}");
+        assert!(fields.get("kubeReserved").is_none() && fields.get("evictionHard").is_none(), "{fields}");
     }
 }

@@ -5,11 +5,13 @@ pub mod cluster_info;
 pub mod cni;
 pub mod containerd;
 pub mod engine;
+mod eviction;
 pub mod fields;
 pub mod files;
 pub mod images;
 pub mod kubeconfig;
 pub mod kubelet;
+pub mod modes;
 pub mod node;
 pub mod proxy;
 pub mod runtime;
@@ -50,6 +52,8 @@ pub struct Facts {
     pub image_tars: Vec<(PathBuf, i64)>,
     /// The program that loads them.
     pub image_loader: Option<PathBuf>,
+    /// What kube-proxy's modes need of this machine.
+    pub modes: modes::Means,
     /// The resolver configuration pods can use: not the stub on 127.0.0.53.
     pub resolv_conf: PathBuf,
     /// The address on the way to the API server.
@@ -136,7 +140,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     let driver = runtime::kubelet_cgroup_driver(config, facts);
     let mut host_files = vec![
         files::sysctl_conf(),
-        files::modules_conf(),
+        files::modules_conf(config),
         kubeconfig::kubelet(config),
         kubelet::configuration(config, facts, version, &driver),
         kubelet::unit(config, facts, version, &driver)?,

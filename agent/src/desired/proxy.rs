@@ -3,17 +3,13 @@
 use serde_json::json;
 
 use super::{Facts, FileSpec, fields, paths, units};
-use crate::config::{Config, ProxyMode};
+use crate::config::Config;
 
 /// `/etc/kubernetes/kube-proxy.yaml`.
 ///
 /// `clusterCIDR` is the pods' block, never the Services': with the latter every pod looks foreign and is masqueraded,
 /// which voids network policies.
 pub fn configuration(config: &Config, _facts: &Facts) -> Option<FileSpec> {
-    let mode = match config.proxy.mode {
-        ProxyMode::Iptables => "iptables",
-        ProxyMode::Nftables => "nftables",
-    };
     let mut fields = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -21,7 +17,7 @@ pub fn configuration(config: &Config, _facts: &Facts) -> Option<FileSpec> {
         "healthzBindAddress": "0.0.0.0:10256",
         "hostnameOverride": config.node.name.as_str(),
         "metricsBindAddress": "127.0.0.1:10249",
-        "mode": mode,
+        "mode": config.proxy.mode.as_str(),
     });
     if let Some(pods) = &config.cluster.pod_cidr {
         fields["clusterCIDR"] = json!(pods.to_string());

@@ -23,8 +23,12 @@ pub const SYSCTL: &str = "kn-agent-sysctl.service";
 /// Loads the modules in `/etc/modules-load.d/95-kn-agent.conf`; shipped with the package.
 pub const MODULES: &str = "kn-agent-modules.service";
 
+/// Takes away what kube-proxy left in another mode; ours, there only while that is due.
+pub const PROXY_CLEANUP: &str = "kn-agent-proxy-cleanup.service";
+
 /// Every unit whose state matters.
-pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES];
+pub const ALL: &[&str] =
+    &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES, PROXY_CLEANUP];
 
 /// Whether the state of `unit` says anything on a node with this runtime: not that of the other engine.
 pub fn matters(unit: &str, kind: RuntimeKind) -> bool {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::supplied;
+use super::{modes, supplied};
 use crate::config::{Config, RuntimeKind};
 use crate::desired::{DaemonJson, Facts, FileId, Program, cni, containerd, images, kubelet, paths};
 use crate::ports::{Failure, program, root::Root};
@@ -37,6 +37,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         image_tars: config.runtime.images.as_deref().map_or_else(Vec::new, |dir| image_tars(root, dir)),
         image_loader: find(root, None, images::loader(config.runtime.kind)),
         engine_cgroup_driver: None,
+        modes: modes::means(root, config),
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),
         cni_bin_dir: CNI_SEARCHED
@@ -113,7 +114,7 @@ fn file_id(path: &Path) -> Option<FileId> {
     Some((meta.dev(), meta.ino(), meta.size(), written))
 }
 
-fn is_executable(path: &Path) -> bool {
+pub(super) fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 

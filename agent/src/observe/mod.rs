@@ -4,6 +4,7 @@ pub mod certificates;
 mod containerd;
 mod docker;
 pub mod facts;
+mod modes;
 pub mod proxies;
 pub mod runtime;
 pub mod supplied;
@@ -230,6 +231,8 @@ fn files(
         paths::daemon_json().to_owned(),
         paths::containerd_config().to_owned(),
         paths::containerd_drop_in().to_owned(),
+        paths::proxy_left().to_owned(),
+        paths::units().join(units::PROXY_CLEANUP),
         cni::bridge_path(config),
     ];
     specs.chain(more).map(|path| (path.clone(), root.read(&path))).collect()

@@ -66,7 +66,7 @@ mod tests {
         );
         std::fs::write(file.path(), text).unwrap();
         let sources = Sources { root: "/".into(), only: Some(file.path().to_owned()), env: Vec::new() };
-        load(&sources, &HostFacts { hostname: "n1".to_owned() }).unwrap().config
+        load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() }).unwrap().config
     }
 
     #[test]

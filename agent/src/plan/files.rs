@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Step, Verdict, View, later, settings, unit};
+use super::{Step, Verdict, View, later, modes, settings, unit};
 use crate::desired::{FileSpec, units};
 use crate::reason::Reason;
 
@@ -34,7 +34,10 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     let mut steps = Vec::new();
     for spec in &desired.host_files {
         match write(view, spec) {
-            Ok(step) => steps.extend(step),
+            Ok(step) => {
+                steps.extend(step.as_ref().and_then(|_| modes::note(view, spec)));
+                steps.extend(step);
+            }
             Err(verdict) => return verdict,
         }
     }
@@ -101,7 +104,7 @@ fn kernel(view: View<'_>, wanted: &[(&'static str, &'static str)]) -> Verdict {
     Verdict::Satisfied(format!("{} kernel settings", wanted.len()))
 }
 
-fn oneshot(view: View<'_>, name: &'static str, why: &str) -> Verdict {
+pub(super) fn oneshot(view: View<'_>, name: &'static str, why: &str) -> Verdict {
     match unit(view, name) {
         Err(verdict) => verdict,
         Ok(state) if state.load != "loaded" => {

@@ -5,6 +5,7 @@ mod files;
 pub mod identity;
 mod images;
 mod kubelet;
+mod modes;
 mod network;
 mod node;
 mod phase;

@@ -38,6 +38,7 @@ pub const NAMES: &[&str] = &[
     "kube-proxy",
     "kube-proxy-config",
     "kube-proxy-flags",
+    "proxy-mode",
     "cri-dockerd",
     "docker",
     "daemon-json",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Verdict, View, again, bring_up, newest_write, supplied};
+use super::{Verdict, View, again, bring_up, modes, newest_write, supplied};
 use crate::desired::units;
 use crate::reason::Reason;
 
@@ -14,7 +14,16 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     let inputs = units::inputs(units::KUBE_PROXY);
     let written =
         newest_write(view, inputs.iter().map(PathBuf::as_path)).max(supplied::kubeconfig_since(view));
-    if let Some(verdict) = bring_up(view, units::KUBE_PROXY, written) {
+    let next = bring_up(view, units::KUBE_PROXY, written);
+    let cleanup = modes::clean_up(view, matches!(next, Some(Verdict::Act(_))));
+    // Whatever is in the way of its start: one that runs goes on in the mode it has.
+    let change = cleanup.or(next);
+    if let Some(Verdict::Act(_)) = change
+        && let Some(verdict) = modes::in_the_way(view)
+    {
+        return verdict;
+    }
+    if let Some(verdict) = change {
         return verdict;
     }
     match &view.observed.proxy_health {

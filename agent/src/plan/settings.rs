@@ -1,7 +1,7 @@
 //! Settings: what the operator wrote into kubelet's and kube-proxy's own configuration, against the versions that are
 //! installed. It is refused before anything is written: both programs would take a mistyped field with a line in a log.
 
-use super::{Verdict, View, preflight};
+use super::{Verdict, View, later, modes, preflight};
 use crate::desired::Program;
 use crate::desired::versions::check::{Check, Finding, State};
 use crate::reason::Reason;
@@ -9,7 +9,7 @@ use crate::reason::Reason;
 /// How a check came out: what was found, and why that is wrong.
 pub(super) type Outcome = Result<String, (Reason, String)>;
 
-/// A check each for fields and flags, of kube-proxy where it is ours.
+/// A check each for fields and flags, of kube-proxy and for its mode where it is ours.
 pub(super) fn checks(view: View<'_>) -> Vec<(&'static str, Outcome)> {
     let (kubelet, proxy) = (&view.observed.facts.kubelet, &view.observed.facts.proxy);
     let mut outcomes = Vec::new();
@@ -21,6 +21,7 @@ pub(super) fn checks(view: View<'_>) -> Vec<(&'static str, Outcome)> {
         let check = proxy.version.or(kubelet.version).map(Check::proxy);
         outcomes.push(("kube-proxy-config", fields(view, check)));
         outcomes.push(("kube-proxy-flags", flags(view, check, proxy)));
+        outcomes.push((modes::CHECK, modes::check(view)));
     }
     outcomes
 }
@@ -30,7 +31,12 @@ pub(super) fn refusal(view: View<'_>) -> Option<Verdict> {
     let mut failed = checks(view).into_iter().filter(|(name, _)| !preflight::is_ignored(view, name));
     failed.find_map(|(name, outcome)| {
         let (reason, found) = outcome.err()?;
-        Some(Verdict::blocked(reason, format!("check {name}: {found}")))
+        let message = format!("check {name}: {found}");
+        // What it takes can be installed, which gives no signal; a setting is written, which does.
+        Some(match name {
+            modes::CHECK => Verdict::Waiting { reason, message, until: Some(later(view.now)) },
+            _ => Verdict::blocked(reason, message),
+        })
     })
 }
 

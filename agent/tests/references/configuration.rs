@@ -79,7 +79,8 @@ fn defaults() -> BTreeMap<String, Leaf> {
     let env = [("SERVER", "https://10.0.0.10:6443"), ("CA__DATA", &ca)]
         .map(|(key, value)| (format!("KN_AGENT_CLUSTER__{key}"), value.to_owned()));
     let sources = Sources { root: root.path().to_owned(), only: None, env: env.into() };
-    let loaded = load(&sources, &HostFacts { hostname: "worker-1".to_owned() }).unwrap();
+    let loaded =
+        load(&sources, &HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() }).unwrap();
     let leaves = loaded.provenance.leaves().clone();
     assert_eq!(leaves["proxy.enabled"].value, Value::Bool(true));
     leaves

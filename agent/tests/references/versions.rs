@@ -53,7 +53,7 @@ fn configurations() -> Vec<Config> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("{common}{identity}\n")).unwrap();
         let sources = Sources { root: "/".into(), only: Some(file.path().to_owned()), env: Vec::new() };
-        load(&sources, &HostFacts { hostname: "n1".to_owned() }).unwrap().config
+        load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() }).unwrap().config
     };
     identities.iter().map(read).collect()
 }

@@ -66,7 +66,8 @@ impl Machine {
         std::fs::write(&file, text.to_string()).unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let sources = Sources { root: directory.path().to_owned(), only: Some(file), env: Vec::new() };
-        let config = load(&sources, &HostFacts { hostname: "n1".to_owned() }).unwrap().config;
+        let config =
+            load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() }).unwrap().config;
         let hands = Hands {
             root: Root::new(directory.path()),
             systemd: Err(Failure::new(Reason::SystemdTrouble, "none here")),

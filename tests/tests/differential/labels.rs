@@ -105,7 +105,7 @@ fn refused(labels: &[(String, String)]) -> Result<BTreeSet<String>> {
     serde_json::to_writer(&mut file, &serde_json::json!({"node": {"labels": map}}))?;
     file.flush()?;
     let sources = Sources { root: "/".into(), only: Some(file.path().to_owned()), env: Vec::new() };
-    let Err(errors) = load(&sources, &HostFacts { hostname: "n1".to_owned() }) else {
+    let Err(errors) = load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() }) else {
         bail!("a configuration without a cluster is none");
     };
     let paths = errors.problems.into_iter().map(|problem| problem.path);

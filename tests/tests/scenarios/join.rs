@@ -44,6 +44,7 @@ fn a_fresh_machine_becomes_a_ready_node_and_stays_untouched_after() -> Result<()
 
     labels::are_judged_alike(&scenario.control_plane)?;
     files_have_their_modes(&scenario)?;
+    lab::prove_logs(node)?;
     few_and_scoped_requests(&scenario)?;
     the_daemon_is_small_and_boxed_in(&scenario)?;
     a_second_run_changes_nothing(&scenario)
@@ -169,13 +170,7 @@ fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> R
     ensure!(unit.contains(&format!("--hostname-override={name}")));
     let proxy = scenario.node.exec(&["cat", "/etc/kubernetes/kube-proxy.yaml"])?.replace('"', "");
     ensure!(proxy.contains(&format!("hostnameOverride: {name}")), "{proxy}");
-    // The kubelet only warns of fields it does not know: there are none. The control is what it does say.
-    let log = scenario.node.exec(&["journalctl", "-u", "kubelet", "-o", "cat", "--no-pager"])?;
-    ensure!(
-        log.contains("Successfully registered node") || log.contains("was previously registered"),
-        "no kubelet log"
-    );
-    ensure!(!log.contains("lenient decoding"), "{log}");
+    lab::prove_logs(&scenario.node)?;
     ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing to do"));
     Ok(())
 }

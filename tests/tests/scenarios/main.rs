@@ -21,6 +21,7 @@ mod daemon;
 mod import;
 mod jobs;
 mod join;
+mod modes;
 mod moved;
 mod package;
 mod requests;

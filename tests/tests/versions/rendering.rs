@@ -26,7 +26,7 @@ fn config(minor: u16) -> Result<Config> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), text)?;
     let sources = Sources { root: "/".into(), only: Some(file.path().to_owned()), env: Vec::new() };
-    Ok(load(&sources, &HostFacts { hostname: "n1".to_owned() })?.config)
+    Ok(load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() })?.config)
 }
 
 /// The file and the unit for the version of `program`.

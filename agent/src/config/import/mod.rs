@@ -167,7 +167,7 @@ fn written(files: &[&Path], config: &Value) -> String {
 fn check(config: &str) -> Result<(), ConfigErrors> {
     let mut findings = Findings::default();
     let layer = file_layer(Path::new("what was imported"), config, &mut findings);
-    let host = HostFacts { hostname: "node".to_owned() };
+    let host = HostFacts { hostname: "node".to_owned(), ..HostFacts::default() };
     resolved(vec![defaults(&host), layer], &mut findings);
     if findings.problems.is_empty() {
         return Ok(());

@@ -31,7 +31,7 @@ pub(super) fn settle(gathered: &Gathered, mode: Mode, draft: &mut Draft) {
     if let Some(given) = flag("proxy-mode") {
         match given.text() {
             "" | "iptables" => draft.note(&given.place, &given.shown(), "dropped: the default"),
-            "nftables" => draft.set(&["proxy", "mode"], "nftables".into()),
+            mode @ ("nftables" | "ipvs") => draft.set(&["proxy", "mode"], mode.into()),
             "userspace" => draft.note(
                 &given.place,
                 &given.shown(),
@@ -40,7 +40,7 @@ pub(super) fn settle(gathered: &Gathered, mode: Mode, draft: &mut Draft) {
             _ => draft.note(
                 &given.place,
                 &given.shown(),
-                "dropped: kn-agent does not drive this mode; `proxy.mode` is iptables, nftables from 1.29 on",
+                "dropped: there is no such mode; `proxy.mode` is iptables",
             ),
         }
     }

@@ -119,3 +119,27 @@ fn schema_is_closed_and_names_the_keys() {
     assert_eq!(schema["additionalProperties"], false);
     assert!(schema["properties"]["cluster"].is_object());
 }
+
+#[test]
+fn reservations_are_computed_and_explained_with_what_they_come_from() {
+    let machine = Machine::with(&format!(
+        "{MINIMUM}kubelet:\n  reserved: auto\n  config:\n    kubeReserved: {{cpu: 200m}}\n"
+    ));
+    let explained = |path: &str| machine.run(&["explain", path]).unwrap();
+    let memory = explained("kubelet.config.kubeReserved.memory");
+    assert!(memory.contains("1843Mi") && memory.contains("25 % of the first 4 GiB"), "{memory}");
+    assert!(memory.contains("8192 MiB of memory"), "{memory}");
+    // What the operator writes wins.
+    let cpu = explained("kubelet.config.kubeReserved.cpu");
+    assert!(cpu.contains("200m") && cpu.contains("/etc/kn-agent/config.yaml:"), "{cpu}");
+    let all = Machine::with(MINIMUM).set("KN_AGENT_KUBELET__RESERVED", "auto").run(&["show"]).unwrap();
+    assert!(all.contains("cpu: 70m") && all.contains("memory: 1843Mi"), "{all}");
+    // The control, and one that takes it back.
+    let none = Machine::with(MINIMUM).run(&["show"]).unwrap();
+    assert!(none.contains("reserved: none") && !none.contains("kubeReserved"), "{none}");
+    let taken_back = Machine::with(&format!("{MINIMUM}kubelet: {{reserved: auto}}\n"))
+        .set("KN_AGENT_KUBELET__RESERVED", "none")
+        .run(&["show"])
+        .unwrap();
+    assert!(!taken_back.contains("kubeReserved"), "{taken_back}");
+}

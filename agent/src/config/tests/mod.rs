@@ -95,7 +95,7 @@ impl Machine {
 }
 
 fn host() -> HostFacts {
-    HostFacts { hostname: "Worker-1".to_owned() }
+    HostFacts { hostname: "Worker-1".to_owned(), processors: 2, memory: 8 << 30 }
 }
 
 fn ca_pem() -> String {

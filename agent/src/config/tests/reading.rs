@@ -39,7 +39,7 @@ fn shape_errors_name_file_line_and_remedy() {
         ("kind: Node", "expected `NodeConfig`, found `Node`"),
         ("cluster: [1]", "expected a mapping with `ca`"),
         ("proxy: {enabled: 5}", "expected `true` or `false`, found `5`"),
-        ("proxy: {mode: ipvs}", "expected `iptables` or `nftables`, found `ipvs`"),
+        ("proxy: {mode: userspace}", "expected one of `iptables`, `nftables`, `ipvs`, found `userspace`"),
         ("proxy: {mode: nftable}", "did you mean `nftables`?"),
         ("runtime: {kind: podman}", "expected `docker` or `containerd`, found `podman`"),
         ("node: {labels: [a]}", "node.labels: expected a mapping of names to text, found a list"),

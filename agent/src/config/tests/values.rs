@@ -42,7 +42,9 @@ fn value_errors_say_what_was_found() {
 #[test]
 fn host_name_that_does_not_do_is_said() {
     let machine = Machine::with(MINIMUM);
-    let errors = load(&machine.sources(), &HostFacts { hostname: "my_host".to_owned() }).unwrap_err();
+    let errors =
+        load(&machine.sources(), &HostFacts { hostname: "my_host".to_owned(), ..HostFacts::default() })
+            .unwrap_err();
     insta::assert_snapshot!("host_name", errors.to_string());
 }
 
@@ -83,6 +85,7 @@ fn what_would_break_the_components_is_refused() {
         ),
         ("proxy: {config: {clientConnection: {kubeconfig: /a}}}", "kube-proxy has a certificate of its own"),
         ("proxy: {extraArgs: {proxy-mode: ipvs}}", "set `proxy.mode`"),
+        ("proxy: {config: {mode: ipvs}}", "proxy.config.mode: is set by kn-agent"),
         (
             "network: {plugin: calico}\nproxy: {config: {iptables: {masqueradeAll: true}}}",
             "proxy.config.iptables.masqueradeAll: pods would see the node",

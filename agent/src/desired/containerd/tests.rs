@@ -34,7 +34,7 @@ fn config() -> Config {
     ];
     let root = tempfile::tempdir().unwrap();
     let sources = Sources { root: root.path().to_owned(), only: None, env };
-    load(&sources, &HostFacts { hostname: "worker-1".to_owned() }).unwrap().config
+    load(&sources, &HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() }).unwrap().config
 }
 
 fn facts(containerd: Found) -> Facts {

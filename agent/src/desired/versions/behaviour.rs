@@ -1,8 +1,8 @@
-//! What the kubelet does in some versions only, without a flag or field that shows it.
+//! What kubelet and kube-proxy do in some versions only, without a flag or field that shows it.
 
 use super::Version;
 
-/// Something the kubelet does.
+/// Something the kubelet does, or kube-proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     /// It speaks to docker itself.
@@ -13,6 +13,9 @@ pub enum Behaviour {
     InTreeAwsCredentials,
     /// It reads a changed serving certificate without a restart.
     ServingFileReload,
+    /// kube-proxy takes away at its start what it left in nftables, or in iptables and ipvs, where its mode is of the other
+    /// two. Between iptables and ipvs nothing does.
+    ProxyCleansUp,
 }
 
 /// From which minor version on, and up to but not including which.
@@ -31,7 +34,7 @@ pub struct Span {
 }
 
 /// All of them.
-pub const BEHAVIOURS: [Span; 4] = [
+pub const BEHAVIOURS: [Span; 5] = [
     Span {
         behaviour: Behaviour::Dockershim,
         name: "speaks to docker itself (dockershim); after that docker needs cri-dockerd",
@@ -59,6 +62,13 @@ pub const BEHAVIOURS: [Span; 4] = [
         since: 31,
         until: u16::MAX,
         source: "ReloadKubeletServerCertificateFile, kubernetes/kubernetes#124574",
+    },
+    Span {
+        behaviour: Behaviour::ProxyCleansUp,
+        name: "kube-proxy takes away at its start what was left where nftables comes or goes; else kn-agent has it do so",
+        since: 29,
+        until: u16::MAX,
+        source: "k8s.io/kubernetes v1.29, cmd/kube-proxy/app/server_others.go: platformCleanup",
     },
 ];
 

@@ -299,8 +299,17 @@ impl Check {
         })
     }
 
-    /// nftables came with 1.29 behind a gate that 1.31 opened (KEP-3866).
+    /// nftables came with 1.29 behind a gate that 1.31 opened (KEP-3866); ipvs is to go.
     fn mode(self, config: &Config) -> Option<Finding> {
+        if config.proxy.mode == ProxyMode::Ipvs && self.version.minor >= 35 {
+            let message = "ipvs is deprecated since 1.35".to_owned();
+            let source = "k8s.io/kubernetes v1.35, cmd/kube-proxy/app/server_linux.go";
+            return Some(
+                Finding::new("proxy.mode", State::Deprecated, message)
+                    .hint("write `nftables`".to_owned())
+                    .source(source.to_owned()),
+            );
+        }
         let gate = config.proxy.component.config.get("featureGates").and_then(|g| g.get("NFTablesProxyMode"));
         let known = match self.version.minor {
             ..29 => false,

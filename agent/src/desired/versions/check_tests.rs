@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::check::{Check, State};
 use super::{SUPPORTED, Version};
+use crate::config::{HostFacts, ProxyMode, Sources, load};
 
 fn version(minor: u16) -> Version {
     Version { major: 1, minor, patch: 0 }
@@ -172,4 +173,23 @@ fn what_is_deprecated_or_without_effect_is_only_told() {
                 `proxy.config.iptables.masqueradeAll`";
     assert_eq!(found, [(State::Ignored, text.to_owned())]);
     assert!(!State::Deprecated.refuses() && !State::Ignored.refuses() && State::Unknown.refuses());
+}
+
+#[test]
+fn a_mode_that_is_to_go_is_told_from_the_version_that_says_so() {
+    let variable = |name: &str, value: &str| (format!("KN_AGENT_{name}"), value.to_owned());
+    let ca = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
+    let env = vec![variable("CLUSTER__SERVER", "https://10.0.0.10:6443"), variable("CLUSTER__CA__DATA", &ca)];
+    let root = tempfile::tempdir().unwrap();
+    let sources = Sources { root: root.path().to_owned(), only: None, env };
+    let mut config = load(&sources, &HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() })
+        .unwrap()
+        .config;
+    config.proxy.mode = ProxyMode::Ipvs;
+    assert_eq!(Check::proxy(version(34)).fields(&config), []);
+    let [found] = &Check::proxy(version(35)).fields(&config)[..] else { panic!() };
+    assert_eq!(found.state, State::Deprecated);
+    assert_eq!(found.to_string(), "proxy.mode: ipvs is deprecated since 1.35; write `nftables`");
+    config.proxy.mode = ProxyMode::Nftables;
+    assert_eq!(Check::proxy(version(35)).fields(&config), []);
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::signer::Approver;
 use super::world::{World, engine_with};
+use crate::config::ProxyMode;
 use crate::desired::{Program, paths, units};
 use crate::observe::Fact;
 use crate::observe::certificates::Certificate;
@@ -22,8 +23,9 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
         prop::collection::vec(0..units::ALL.len(), 0..3),
         prop::collection::vec(0..3_usize, 0..4),
         prop::bool::ANY,
+        (0..3_usize, prop::bool::ANY),
     )
-        .prop_map(|(passes, lost, stopped, changed, containerd)| {
+        .prop_map(|(passes, lost, stopped, changed, containerd, (mode, has_ipvs_device))| {
             let mut world = if containerd { World::with_containerd() } else { World::fresh() };
             for _ in 0..passes {
                 world.plan().steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
@@ -48,6 +50,8 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
                     *file = FileOnDisk { content: b"edited".to_vec(), mode: 0o644, mtime_usec: at };
                 }
             }
+            world.config.proxy.mode = [ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs][mode];
+            world.observed.facts.modes.has_ipvs_device = has_ipvs_device;
             world
         })
 }

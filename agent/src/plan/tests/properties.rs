@@ -89,7 +89,15 @@ pub(super) fn harmless(world: &World) -> Result<(), TestCaseError> {
             {
                 prop_assert!(!usable);
             }
-            Step::RemoveFile(path) => prop_assert!(path.starts_with("/var/lib/kn-agent")),
+            Step::RemoveFile(path) => {
+                let cleanup = paths::units().join(units::PROXY_CLEANUP);
+                prop_assert!(path.starts_with("/var/lib/kn-agent") || *path == cleanup);
+            }
+            // It takes the rules of Services away, all of them.
+            Step::StartUnit(units::PROXY_CLEANUP) => {
+                let is_noted = matches!(world.observed.files.get(paths::proxy_left()), Some(Ok(Some(_))));
+                prop_assert!(is_noted || world.observed.facts.modes.has_ipvs_device);
+            }
             Step::CreateNode(_) => prop_assert!(!joined),
             _ => {}
         }

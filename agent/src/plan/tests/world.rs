@@ -13,6 +13,7 @@ use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::containerd::Found;
+use crate::desired::modes::Module;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
 use crate::observe::runtime::{self, Engine};
@@ -50,7 +51,7 @@ fn config() -> Config {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let sources = Sources { root: "/".into(), only: Some(file.path().to_owned()), env: Vec::new() };
-    load(&sources, &HostFacts { hostname: "ignored".to_owned() }).unwrap().config
+    load(&sources, &HostFacts { hostname: "ignored".to_owned(), ..HostFacts::default() }).unwrap().config
 }
 
 fn program(path: &str) -> Program {
@@ -251,6 +252,7 @@ impl World {
                 return;
             }
             units::MODULES => {
+                self.observed.facts.modes.ipvs = Module::Present;
                 self.observed
                     .sysctls
                     .values_mut()
@@ -271,6 +273,7 @@ impl World {
             units::CRI_DOCKERD => self.observed.engine.has_cri_socket = true,
             units::KUBELET => self.observed.kubelet_health = Ok(()),
             units::IMAGES => self.observed.engine.has_sandbox_image = true,
+            units::PROXY_CLEANUP => return self.clean_up_after_proxy(),
             _ => self.observed.proxy_health = Ok(()),
         }
         if let Some(state) = self.unit(name) {

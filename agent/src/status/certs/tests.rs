@@ -36,7 +36,7 @@ fn config() -> Config {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let sources = Sources { root: "/".into(), only: Some(file.path().to_owned()), env: Vec::new() };
-    load(&sources, &HostFacts { hostname: "n1".to_owned() }).unwrap().config
+    load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() }).unwrap().config
 }
 
 fn certs(change: impl FnOnce(&mut Looked<'_>)) -> Certs {

@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::desired::{DaemonJson, paths, units};
+use crate::desired::{DaemonJson, modes, paths, units};
 use crate::observe::{Fact, Observed};
 use crate::plan::{Plan, Step};
 use crate::ports::systemd::UnitState;
@@ -28,8 +28,13 @@ pub struct Restart {
 pub(super) fn restarts(observed: &Observed, plan: &Plan) -> Vec<Restart> {
     let mut restarts = Vec::new();
     for step in plan.steps() {
-        if let Step::RestartUnit { unit, because } = step {
-            restarts.push(restart(observed, unit, because.clone()));
+        match step {
+            Step::RestartUnit { unit, because } => restarts.push(restart(observed, unit, because.clone())),
+            Step::StartUnit(units::PROXY_CLEANUP) => {
+                let because = "what its mode before left is taken away";
+                restarts.push(restart(observed, units::KUBE_PROXY, because.to_owned()));
+            }
+            _ => {}
         }
     }
     for unit in [units::DOCKER, units::CONTAINERD, units::CRI_DOCKERD, units::KUBELET, units::KUBE_PROXY] {
@@ -41,7 +46,27 @@ pub(super) fn restarts(observed: &Observed, plan: &Plan) -> Vec<Restart> {
         let verb = if changed.len() == 1 { "changes" } else { "change" };
         restarts.push(restart(observed, unit, format!("{} {verb}", changed.join(", "))));
     }
+    if changes_mode(observed, plan) {
+        let of_proxy = restarts.iter_mut().filter(|restart| restart.unit == units::KUBE_PROXY);
+        of_proxy.for_each(|restart| restart.consequence = MODE_CHANGES);
+    }
     restarts
+}
+
+/// Of kube-proxy, where its mode changes.
+const MODE_CHANGES: &str = "pods keep running; Services do not answer for a moment: the rules of the old mode go before those of the new one come";
+
+/// Whether kube-proxy's rules are to be of another kind.
+fn changes_mode(observed: &Observed, plan: &Plan) -> bool {
+    let found = observed.files.get(paths::proxy_config()).and_then(|found| found.as_ref().ok()?.as_ref());
+    let before = found.map(|found| modes::mode_in(&found.content));
+    plan.steps().any(|step| match step {
+        Step::StartUnit(units::PROXY_CLEANUP) => true,
+        Step::WriteFile(file) if file.path == paths::proxy_config() => {
+            before.is_some_and(|before| before != modes::mode_in(&file.content))
+        }
+        _ => false,
+    })
 }
 
 /// docker is not restarted for its configuration on a machine that is a node: that would hit pods.

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::containerd::Found;
+use crate::desired::modes::Means;
 use crate::desired::{DaemonJson, Facts, Program};
 use crate::observe::Watched;
 use crate::observe::runtime;
@@ -27,7 +28,7 @@ fn config() -> Config {
     let ca = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
     let env = vec![variable("CLUSTER__SERVER", "https://10.0.0.10:6443"), variable("CLUSTER__CA__DATA", &ca)];
     let sources = Sources { root: root.path().to_owned(), only: None, env };
-    load(&sources, &HostFacts { hostname: "worker-1".to_owned() }).unwrap().config
+    load(&sources, &HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() }).unwrap().config
 }
 
 fn file(content: &str, mode: u32) -> FileOnDisk {
@@ -50,6 +51,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             cgroup_hierarchies: Vec::new(),
             swap: None,
             daemon_json: DaemonJson::Keys(serde_json::Map::new()),
+            modes: Means::default(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,
             engine_cgroup_driver: None,
@@ -155,6 +157,23 @@ fn only_units_that_run_start_anew() {
     );
     observed.units.insert(units::KUBELET, Ok(UnitState::default()));
     assert_eq!(told(&observed, Phase::Host, steps()).restarts, []);
+}
+
+#[test]
+fn services_that_stop_answering_for_another_mode_are_told() {
+    let observed = running(&[(paths::proxy_config(), file("mode: iptables\n", 0o600))]);
+    let consequence = |phase, step| {
+        let restarts = told(&observed, phase, vec![step]).restarts;
+        assert_eq!(restarts.iter().map(|restart| restart.unit).collect::<Vec<_>>(), [units::KUBE_PROXY]);
+        restarts[0].consequence
+    };
+    let stop = "pods keep running; Services do not answer for a moment";
+    let other = write(paths::proxy_config(), "mode: nftables\n", 0o600);
+    assert!(consequence(Phase::Host, other).starts_with(stop));
+    assert!(consequence(Phase::Proxy, Step::StartUnit(units::PROXY_CLEANUP)).starts_with(stop));
+    // The control: the same mode.
+    let same = write(paths::proxy_config(), "mode: iptables\nx: 1\n", 0o600);
+    assert!(consequence(Phase::Host, same).contains("the rules of Services stay"));
 }
 
 #[test]

@@ -191,3 +191,14 @@ fn a_token_of_kube_proxys_is_none_of_the_nodes() {
     let files = [("kubelet", kubelet), ("proxy", proxy), ("b.kubeconfig", kubeconfig.as_str())];
     assert_eq!(key(&imported(&files, "").unwrap().0, "/identity/token/file"), "/etc/kn-agent/token");
 }
+
+#[test]
+fn modes_of_kube_proxy_are_kept_where_there_are_such() {
+    for (mode, kept) in
+        [("ipvs", true), ("nftables", true), ("iptables", false), ("userspace", false), ("x", false)]
+    {
+        let (config, notes) = unit(&format!("/k/kube-proxy --proxy-mode={mode}")).unwrap();
+        assert_eq!(config.contains(&format!("mode: {mode}")), kept, "{config}");
+        assert_eq!(notes.contains(&format!("--proxy-mode={mode}: dropped")), !kept, "{notes}");
+    }
+}
