@@ -25,6 +25,7 @@ mod cache;
 mod cgroup;
 mod control_plane;
 mod debian;
+mod flannel;
 mod footprint;
 mod fresh;
 mod go;
@@ -60,6 +61,7 @@ pub mod up;
 
 pub use artefacts::{Artefacts, Engine};
 pub use control_plane::{Component, ControlPlane};
+pub use flannel::{FLANNEL_IMAGE, flannel_image};
 pub use fresh::Fresh;
 pub use images::{DEMO_IMAGE, PAUSE_IMAGE};
 pub use interrupt::{interrupted, watch_signals};

@@ -78,6 +78,8 @@ pub mod paths {
         containerd_socket = "/run/containerd/containerd.sock";
         /// cri-dockerd's socket.
         cri_socket = "/run/cri-dockerd.sock";
+        /// What flanneld leaves for its CNI plugin.
+        flannel_subnet = "/run/flannel/subnet.env";
         /// The status document.
         status = "/run/kn-agent/status.json";
         /// Held with a lock while the daemon runs.

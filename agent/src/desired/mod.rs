@@ -7,6 +7,7 @@ pub mod containerd;
 pub mod engine;
 pub mod fields;
 pub mod files;
+pub mod flannel;
 pub mod images;
 pub mod kubeconfig;
 pub mod kubelet;

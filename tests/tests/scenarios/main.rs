@@ -15,6 +15,7 @@ mod cli;
 mod cluster;
 mod containerd;
 mod daemon;
+mod flannel;
 mod import;
 mod jobs;
 mod join;

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use crate::cli::output::{self, OutputArgs};
 use crate::cluster::client::Cluster;
-use crate::cluster::init::{self, APPROVER_KUBECONFIG, Applied, Approver, Options, Outcome, Unusable};
-use crate::names::ApiServerUrl;
+use crate::cluster::init::{
+    self, APPROVER_KUBECONFIG, Applied, Approver, Backend, Cni, Flannel, Options, Outcome, Unusable,
+};
+use crate::names::{ApiServerUrl, Cidr};
 
 /// Create what joining needs: role bindings, the approver's rights and, where asked to, the approver itself.
 ///
@@ -21,13 +23,17 @@ use crate::names::ApiServerUrl;
 ///
 /// The approver, which decides what nodes ask for, runs best on a control-plane host as a unit of systemd; in the cluster
 /// it needs a node to run on, so that the certificates of the first node are approved with `kn-agent approver --once`.
+///
+/// `--cni flannel` has flannel make the pod network. What is not given stays as it is in the cluster, or is the default.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   kn-agent cluster init --dry-run                 what would change, as a diff; changes nothing
   kn-agent cluster init                           the rights alone
   kn-agent cluster init --approver unit --kubeconfig /etc/kubernetes/admin.conf
                                                   on a control-plane host: the approver as a unit of it
-  kn-agent cluster init --approver deployment --image registry.example/kn-agent:0.1.0")]
+  kn-agent cluster init --approver deployment --image registry.example/kn-agent:0.1.0
+  kn-agent cluster init --cni flannel --pod-cidr 10.244.0.0/16
+                                                  flannel's pod network too")]
 pub(super) struct Args {
     /// Ask the server what would change, show it as a diff, and change nothing
     #[arg(long)]
@@ -57,11 +63,55 @@ pub(super) struct Args {
     #[arg(long, value_name = "USER", num_args = 0..=1, default_missing_value = "kubelet-bootstrap",
           value_parser = clap::builder::NonEmptyStringValueParser::new())]
     static_user: Option<String>,
+    /// Whose pod network is to be in the cluster [default: whose it is]
+    #[arg(long, value_name = "WHOSE")]
+    cni: Option<Whose>,
+    #[command(flatten)]
+    flannel: FlannelArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// The kubeconfig to use [default: $KUBECONFIG, ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+}
+
+/// What `--cni flannel` takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct FlannelArgs {
+    /// flanneld's image, for --cni flannel [default: ghcr.io/flannel-io/flannel:v0.28.10]
+    #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    cni_image: Option<String>,
+    /// The image of flannel's CNI plugin, for --cni flannel [default: ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3]
+    #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    cni_plugin_image: Option<String>,
+    /// Where the nodes' runtime looks for CNI plugins, for --cni flannel [default: /opt/cni/bin; Debian: /usr/lib/cni]
+    #[arg(long, value_name = "DIR")]
+    cni_bin_dir: Option<PathBuf>,
+    /// How packets go from node to node, for --cni flannel [default: vxlan]
+    #[arg(long, value_name = "HOW")]
+    cni_backend: Option<Backend>,
+    /// The block of all pods, kube-controller-manager's --cluster-cidr, for --cni flannel [default: 10.244.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pod_cidr: Option<Cidr>,
+}
+
+impl FlannelArgs {
+    fn flag(&self) -> Option<&'static str> {
+        let given = [
+            ("--cni-image", self.cni_image.is_some()),
+            ("--cni-plugin-image", self.cni_plugin_image.is_some()),
+            ("--cni-bin-dir", self.cni_bin_dir.is_some()),
+            ("--cni-backend", self.cni_backend.is_some()),
+            ("--pod-cidr", self.pod_cidr.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Whose {
+    /// flannel's
+    Flannel,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -107,7 +157,7 @@ fn options(args: &Args, systemd_runs: bool) -> Result<Options, Unusable> {
         ("--approver-kubeconfig", args.approver_kubeconfig != Path::new(APPROVER_KUBECONFIG), Where::Unit),
     ] {
         if given && !is(place) {
-            let place = if place == Where::Unit { "unit" } else { "deployment" };
+            let place = if place == Where::Unit { "--approver unit" } else { "--approver deployment" };
             return Err(Unusable::Flag { flag, place });
         }
     }
@@ -135,9 +185,31 @@ fn options(args: &Args, systemd_runs: bool) -> Result<Options, Unusable> {
         auto_approve: args.auto_approve == Some(AutoApprove::AnyToken),
         static_user: args.static_user.clone(),
         approver,
+        cni: cni(args)?,
         server: args.server.clone(),
         dry_run: args.dry_run,
     })
+}
+
+fn cni(args: &Args) -> Result<Cni, Unusable> {
+    let FlannelArgs { cni_image, cni_plugin_image, cni_bin_dir, cni_backend, pod_cidr } =
+        args.flannel.clone();
+    match (args.cni, args.flannel.flag()) {
+        (None, Some(flag)) => Err(Unusable::Flag { flag, place: "--cni flannel" }),
+        (None, None) => Ok(Cni::AsFound),
+        (Some(Whose::Flannel), _) => {
+            if let Some(path) = cni_bin_dir.as_ref().filter(|path| !path.is_absolute()) {
+                return Err(Unusable::RelativePath { flag: "--cni-bin-dir", path: path.clone() });
+            }
+            Ok(Cni::Flannel(Flannel {
+                image: cni_image,
+                plugin_image: cni_plugin_image,
+                bin_dir: cni_bin_dir,
+                backend: cni_backend,
+                pod_cidr,
+            }))
+        }
+    }
 }
 
 fn text(outcome: &Outcome) -> String {
@@ -204,6 +276,8 @@ mod tests {
             &["--approver", "deployment", "--no-start"],
             &["--approver-kubeconfig", "/x"],
             &["--approver", "unit", "--approver-kubeconfig", "/x"],
+            &["--pod-cidr", "10.244.0.0/16"],
+            &["--cni", "flannel", "--cni-bin-dir", "opt/cni"],
         ] {
             let error = chosen(words, true).unwrap_err().to_string();
             assert!(error.contains("--"), "{words:?}: {error}");

@@ -7,6 +7,7 @@ mod fixture;
 mod kubeconfig;
 mod life;
 mod messages;
+mod network;
 mod pods;
 mod properties;
 mod requests;

@@ -13,8 +13,9 @@ use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::containerd::Found;
-use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
+use crate::desired::{self, DaemonJson, Facts, Program, cni, cni::Network, paths, units};
 use crate::observe::certificates::{self, PendingKey};
+use crate::observe::cni::Conf;
 use crate::observe::runtime::{self, Engine};
 use crate::observe::token::SeenToken;
 use crate::observe::{Attempt, Fact, Observed, Watched};
@@ -57,6 +58,11 @@ fn program(path: &str) -> Program {
     Program { path: Some(path.into()), version: Some("v1.36.3".parse().unwrap()), ..Program::default() }
 }
 
+/// A configuration of the pod network, whose programs are there.
+pub(super) fn conf(file: &str, text: impl AsRef<[u8]>) -> Conf {
+    Conf { file: file.to_owned(), network: Network::read(file, text.as_ref()), missing: Vec::new() }
+}
+
 impl World {
     /// A machine with everything installed and nothing done.
     pub(super) fn fresh() -> Self {
@@ -95,8 +101,7 @@ impl World {
             has_kept_token: false,
             renew_proxy: false,
             engine: runtime::inactive(RuntimeKind::Docker),
-            cni_confs: Ok(Vec::new()),
-            missing_cni_plugins: Vec::new(),
+            cni: crate::observe::cni::Found::default(),
             kubelet_health: Err("not active".to_owned()),
             proxy_health: Err("not active".to_owned()),
             other_proxies: Vec::new(),
@@ -220,7 +225,7 @@ impl World {
             self.observed.facts.containerd = Found::new(Some((text, found.mode)), Vec::new());
         }
         if path == cni::bridge_path(&self.config) {
-            self.observed.cni_confs = Ok(vec!["10-kn-agent-bridge.conflist".to_owned()]);
+            self.observed.cni.confs = Ok(vec![conf("10-kn-agent-bridge.conflist", &found.content)]);
         }
         if let Some(name) =
             path.strip_prefix(paths::units()).ok().and_then(|name| name.to_str().map(str::to_owned))
@@ -352,6 +357,11 @@ impl World {
         }
         if path == paths::containerd_config() {
             self.observed.facts.containerd = Found::default();
+        }
+        if path == cni::bridge_path(&self.config)
+            && let Ok(confs) = &mut self.observed.cni.confs
+        {
+            confs.retain(|conf| !path.ends_with(&conf.file));
         }
         self.observed.files.remove(path);
     }
