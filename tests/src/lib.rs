@@ -22,6 +22,7 @@
 mod agent;
 mod artefacts;
 mod cache;
+mod calico;
 mod cgroup;
 mod control_plane;
 mod debian;
@@ -60,6 +61,7 @@ pub mod rotation;
 pub mod up;
 
 pub use artefacts::{Artefacts, Engine};
+pub use calico::calico_manifest;
 pub use control_plane::{Component, ControlPlane};
 pub use flannel::{FLANNEL_IMAGE, flannel_image};
 pub use fresh::Fresh;

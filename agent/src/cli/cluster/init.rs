@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::output::{self, OutputArgs};
 use crate::cluster::client::Cluster;
 use crate::cluster::init::{
-    self, APPROVER_KUBECONFIG, Applied, Approver, Backend, Cni, Flannel, Options, Outcome, Unusable,
+    self, APPROVER_KUBECONFIG, Applied, Approver, Backend, Cni, Flannel, Options, Outcome, Release, Unusable,
 };
 use crate::names::{ApiServerUrl, Cidr};
 
@@ -25,6 +25,8 @@ use crate::names::{ApiServerUrl, Cidr};
 /// it needs a node to run on, so that the certificates of the first node are approved with `kn-agent approver --once`.
 ///
 /// `--cni flannel` has flannel make the pod network. What is not given stays as it is in the cluster, or is the default.
+/// `--cni calico` applies a release of calico's after it has been looked at: its controllers must be one, replaced at once
+/// (strategy Recreate), and on the host's network where its data are in etcd. They are added where it has none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   kn-agent cluster init --dry-run                 what would change, as a diff; changes nothing
@@ -33,7 +35,9 @@ use crate::names::{ApiServerUrl, Cidr};
                                                   on a control-plane host: the approver as a unit of it
   kn-agent cluster init --approver deployment --image registry.example/kn-agent:0.1.0
   kn-agent cluster init --cni flannel --pod-cidr 10.244.0.0/16
-                                                  flannel's pod network too")]
+                                                  flannel's pod network too
+  kn-agent cluster init --cni calico --manifest calico.yaml
+                                                  calico's, as its release has it")]
 pub(super) struct Args {
     /// Ask the server what would change, show it as a diff, and change nothing
     #[arg(long)]
@@ -66,6 +70,9 @@ pub(super) struct Args {
     /// Whose pod network is to be in the cluster [default: whose it is]
     #[arg(long, value_name = "WHOSE")]
     cni: Option<Whose>,
+    /// calico's release: calico.yaml or calico-etcd.yaml, for --cni calico
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
     #[command(flatten)]
     flannel: FlannelArgs,
     #[command(flatten)]
@@ -112,6 +119,8 @@ impl FlannelArgs {
 enum Whose {
     /// flannel's
     Flannel,
+    /// calico's
+    Calico,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -192,24 +201,34 @@ fn options(args: &Args, systemd_runs: bool) -> Result<Options, Unusable> {
 }
 
 fn cni(args: &Args) -> Result<Cni, Unusable> {
-    let FlannelArgs { cni_image, cni_plugin_image, cni_bin_dir, cni_backend, pod_cidr } =
-        args.flannel.clone();
-    match (args.cni, args.flannel.flag()) {
-        (None, Some(flag)) => Err(Unusable::Flag { flag, place: "--cni flannel" }),
-        (None, None) => Ok(Cni::AsFound),
-        (Some(Whose::Flannel), _) => {
-            if let Some(path) = cni_bin_dir.as_ref().filter(|path| !path.is_absolute()) {
-                return Err(Unusable::RelativePath { flag: "--cni-bin-dir", path: path.clone() });
-            }
-            Ok(Cni::Flannel(Flannel {
-                image: cni_image,
-                plugin_image: cni_plugin_image,
-                bin_dir: cni_bin_dir,
-                backend: cni_backend,
-                pod_cidr,
-            }))
+    let misplaced = |flag, place| Err(Unusable::Flag { flag, place });
+    match (args.cni, args.flannel.flag(), &args.manifest) {
+        (None | Some(Whose::Flannel), _, Some(_)) => misplaced("--manifest", "--cni calico"),
+        (None | Some(Whose::Calico), Some(flag), _) => misplaced(flag, "--cni flannel"),
+        (None, None, None) => Ok(Cni::AsFound),
+        (Some(Whose::Calico), None, None) => Err(Unusable::NoManifest),
+        (Some(Whose::Calico), None, Some(path)) => {
+            let file = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Unusable::Unreadable { file: file.clone(), why: error.to_string() })?;
+            Ok(Cni::Calico(Release::read(&file, &text)?))
         }
+        (Some(Whose::Flannel), _, None) => flannel(&args.flannel).map(Cni::Flannel),
     }
+}
+
+fn flannel(args: &FlannelArgs) -> Result<Flannel, Unusable> {
+    let FlannelArgs { cni_image, cni_plugin_image, cni_bin_dir, cni_backend, pod_cidr } = args.clone();
+    if let Some(path) = cni_bin_dir.as_ref().filter(|path| !path.is_absolute()) {
+        return Err(Unusable::RelativePath { flag: "--cni-bin-dir", path: path.clone() });
+    }
+    Ok(Flannel {
+        image: cni_image,
+        plugin_image: cni_plugin_image,
+        bin_dir: cni_bin_dir,
+        backend: cni_backend,
+        pod_cidr,
+    })
 }
 
 fn text(outcome: &Outcome) -> String {
@@ -277,6 +296,10 @@ mod tests {
             &["--approver-kubeconfig", "/x"],
             &["--approver", "unit", "--approver-kubeconfig", "/x"],
             &["--pod-cidr", "10.244.0.0/16"],
+            &["--manifest", "/x"],
+            &["--cni", "flannel", "--manifest", "/x"],
+            &["--cni", "calico", "--pod-cidr", "10.244.0.0/16"],
+            &["--cni", "calico"],
             &["--cni", "flannel", "--cni-bin-dir", "opt/cni"],
         ] {
             let error = chosen(words, true).unwrap_err().to_string();

@@ -159,7 +159,8 @@ impl Found {
         let ours = self.daemons.iter().find(|daemons| is_ours(*daemons));
         let there = ours.and_then(|daemons| Settings::of(daemons, self.configuration.as_ref()?));
         match cni {
-            Cni::AsFound if ours.is_none() => Ok(None),
+            Cni::AsFound | Cni::Calico(_) if ours.is_none() => Ok(None),
+            Cni::Calico(_) => Err(Unusable::OurFlannel),
             Cni::AsFound => Ok(Some(there.unwrap_or_default())),
             Cni::Flannel(chosen) => {
                 if let Some(other) = self.daemons.iter().find(|daemons| !is_ours(*daemons)) {

@@ -6,8 +6,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::flannel;
-use super::{Approver, Cni, Options};
+use super::{Approver, Cni, Options, calico, flannel};
 use crate::cluster::client::{CallError, Cluster};
 use crate::cluster::{APPROVER_ACCOUNT, AUTO_APPROVE_BINDING, BOOTSTRAPPER_BINDING, MANAGED_BY, NAMESPACE};
 
@@ -25,6 +24,8 @@ pub(in crate::cluster) struct Found {
     pub(in crate::cluster) deployment: Option<Deployment>,
     /// What of flannel is there.
     pub(super) flannel: flannel::Found,
+    /// calico's controllers.
+    pub(super) calico: calico::Found,
     /// Whether the account of an earlier version is there.
     pub(super) old_account: bool,
 }
@@ -42,10 +43,11 @@ impl Found {
         let all = ListParams::default();
         let deployment = format!("Deployment {NAMESPACE}/{APPROVER_ACCOUNT}");
         let account = format!("ServiceAccount {OLD_NAMESPACE}/{APPROVER_ACCOUNT}");
-        let (bindings, roles, flannel, deployment, account) = futures::try_join!(
+        let (bindings, roles, flannel, calico, deployment, account) = futures::try_join!(
             cluster.call("list", "ClusterRoleBindings", bindings.list(&all)),
             cluster.call("list", "ClusterRoles", roles.list(&all)),
             flannel::Found::look(cluster),
+            calico::Found::look(cluster),
             cluster.call("get", deployment, deployments.get_opt(APPROVER_ACCOUNT)),
             cluster.call("get", account, accounts.get_opt(APPROVER_ACCOUNT)),
         )?;
@@ -54,6 +56,7 @@ impl Found {
             roles: roles.items,
             deployment,
             flannel,
+            calico,
             old_account: account.is_some_and(|account| is_ours(&account)),
         })
     }

@@ -4,6 +4,7 @@
 //! asks the server for the same and shows the difference; `cluster status` ([`super::status`]) is one too.
 
 mod apply;
+mod calico;
 mod deployment;
 mod diff;
 mod flannel;
@@ -24,6 +25,7 @@ use crate::names::ApiServerUrl;
 use crate::ports::Failure;
 
 use apply::Session;
+pub use calico::{Release, ReleaseError};
 use deployment::Settings;
 pub use flannel::{Backend, Flannel};
 pub(super) use found::Found;
@@ -72,13 +74,15 @@ pub enum Approver {
 }
 
 /// Whose pod network is to be in the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Cni {
     /// Whose it is: one that was made here is kept as it should be, and none is made.
     #[default]
     AsFound,
     /// flannel's.
     Flannel(Flannel),
+    /// calico's, as its release has it.
+    Calico(Release),
 }
 
 /// What was done.
@@ -155,6 +159,22 @@ pub enum Unusable {
         /// Where it belongs to.
         place: &'static str,
     },
+    /// calico's release.
+    #[error(transparent)]
+    Calico(#[from] ReleaseError),
+    /// The file can't be read.
+    #[error("cannot read {file}: {why}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        why: String,
+    },
+    /// A release is a file.
+    #[error(
+        "`--cni calico` needs `--manifest FILE`: calico.yaml or calico-etcd.yaml of the release that you choose"
+    )]
+    NoManifest,
     /// It is one of the nodes', not of this machine.
     #[error("`{flag}` is a directory of the nodes and must be absolute, found {}", path.display())]
     RelativePath {
@@ -169,6 +189,12 @@ pub enum Unusable {
          delete -f FILE) and run this again"
     )]
     OtherFlannel(String),
+    /// Two networks for one cluster.
+    #[error(
+        "flannel is in this cluster, put there by kn-agent; for calico remove it first: kubectl delete namespace \
+         kube-flannel, and /etc/cni/net.d/10-flannel.conflist on each node"
+    )]
+    OurFlannel,
     /// The unit reads one file.
     #[error(
         "kn-agent-approver.service reads {APPROVER_KUBECONFIG} and not {}; give `--no-start` to write that file and \
@@ -247,7 +273,15 @@ pub(super) async fn init_found(
 ) -> Result<Outcome, InitError> {
     let choices = choices(cluster, options, found)?;
     let session = Session { cluster, dry_run: options.dry_run };
-    let mut objects = session.apply_all(&objects::wanted(&choices)).await?;
+    let mut wanted = objects::wanted(&choices);
+    let mut notes = Vec::new();
+    if let Cni::Calico(release) = &options.cni {
+        wanted.extend(release.objects(cluster).await?);
+        notes.extend(release.warnings());
+    } else {
+        notes.extend(found.calico.warnings());
+    }
+    let mut objects = session.apply_all(&wanted).await?;
     if found.old_account {
         objects.push(session.remove_old_account().await?);
     }
@@ -257,6 +291,7 @@ pub(super) async fn init_found(
     }
     let mut warnings = warnings::warnings(&found.bindings, &found.roles, options.auto_approve);
     warnings.extend(choices.deployment.as_ref().and_then(of_this_host_alone));
+    warnings.extend(notes);
     warnings.extend(choices.flannel.as_ref().and_then(|flannel| found.flannel.warning(flannel)));
     Ok(Outcome { dry_run: options.dry_run, objects, warnings, next: next(options, found) })
 }

@@ -61,6 +61,16 @@ impl Wanted {
         }
     }
 
+    /// One of a kind that was looked up.
+    pub(super) fn found(
+        resource: &ApiResource,
+        namespace: Option<String>,
+        name: String,
+        object: Value,
+    ) -> Self {
+        Self { kind: resource.kind.clone(), name, namespace, object, resource: resource.clone() }
+    }
+
     pub(super) fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Self {
         Self {
             kind: K::kind(&()).into_owned(),
