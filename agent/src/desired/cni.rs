@@ -12,6 +12,9 @@ use crate::config::{Config, NetworkPlugin};
 /// DaemonSet brings its own program alone.
 pub const BRIDGE_PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "portmap"];
 
+/// The bridge that pods of ours are on.
+pub(super) const BRIDGE: &str = "kn0";
+
 /// The name of the bridge's network: a file that bears it is ours.
 const BRIDGE_NETWORK: &str = "kn-agent-bridge";
 
@@ -45,7 +48,7 @@ pub fn bridge(config: &Config, pod_cidr: &str) -> FileSpec {
     // `isDefaultGateway` sets the default route; one in the ipam section too fails with "file exists".
     let bridge = json!({
         "type": "bridge",
-        "bridge": "kn0",
+        "bridge": BRIDGE,
         "isDefaultGateway": true,
         "ipMasq": true,
         "hairpinMode": true,

@@ -17,13 +17,16 @@ pub const KUBELET: &str = "kubelet.service";
 pub const KUBE_PROXY: &str = "kube-proxy.service";
 /// Loads the images that lie on the node as files; ours.
 pub const IMAGES: &str = "kn-agent-images.service";
+/// Lets pod traffic pass where docker drops what is forwarded; ours.
+pub const FORWARD: &str = "kn-agent-forward.service";
 /// Applies the kernel settings in `/etc/sysctl.d/95-kn-agent.conf`; shipped with the package.
 pub const SYSCTL: &str = "kn-agent-sysctl.service";
 /// Loads the modules in `/etc/modules-load.d/95-kn-agent.conf`; shipped with the package.
 pub const MODULES: &str = "kn-agent-modules.service";
 
 /// Every unit whose state matters.
-pub const ALL: &[&str] = &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES];
+pub const ALL: &[&str] =
+    &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES, FORWARD];
 
 /// The files of ours that `unit` reads when it starts: it starts anew when one of them changes.
 pub fn inputs(unit: &str) -> Vec<PathBuf> {

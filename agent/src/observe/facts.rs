@@ -36,6 +36,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         },
         image_tars: config.runtime.images.as_deref().map_or_else(Vec::new, |dir| image_tars(root, dir)),
         image_loader: find(root, None, images::loader(config.runtime.kind)),
+        iptables: find(root, None, "iptables"),
         engine_cgroup_driver: None,
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),

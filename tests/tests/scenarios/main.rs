@@ -16,6 +16,7 @@ mod cluster;
 mod containerd;
 mod daemon;
 mod flannel;
+mod forward;
 mod import;
 mod jobs;
 mod join;

@@ -3,9 +3,9 @@
 mod others;
 
 use super::preflight::is_ignored;
-use super::{Verdict, View, files, later};
+use super::{Verdict, View, bring_up, files, later, newest_write};
 use crate::config::NetworkPlugin;
-use crate::desired::cni;
+use crate::desired::{cni, paths, units};
 use crate::observe::cni::Conf;
 use crate::ports::cluster::Seen;
 use crate::reason::Reason;
@@ -99,7 +99,17 @@ fn bridge(view: View<'_>) -> Verdict {
     };
     match files::write(view, &cni::bridge(view.config, &pod_cidr)) {
         Ok(Some(step)) => Verdict::Act(vec![step]),
-        Ok(None) => Verdict::Satisfied(format!("bridge, pods from {pod_cidr}")),
+        // After the configuration, which others wait for.
+        Ok(None) => {
+            forwarded(view).unwrap_or_else(|| Verdict::Satisfied(format!("bridge, pods from {pod_cidr}")))
+        }
         Err(verdict) => verdict,
     }
+}
+
+/// Pod traffic passes; `None` where it does, or others see to it.
+fn forwarded(view: View<'_>) -> Option<Verdict> {
+    let unit = paths::units().join(units::FORWARD);
+    view.desired?.host_files.iter().find(|file| file.path == unit)?;
+    bring_up(view, units::FORWARD, newest_write(view, [unit.as_path()]))
 }

@@ -2,7 +2,7 @@
 
 use super::super::preflight::is_ignored;
 use super::super::{Step, Verdict, View, later};
-use super::{conflict, lacking, plugin_missing, pod_cidr};
+use super::{conflict, forwarded, lacking, plugin_missing, pod_cidr};
 use crate::config::NetworkPlugin;
 use crate::desired::{cni, cni_bin_dir, paths};
 use crate::observe::cni::Conf;
@@ -35,7 +35,9 @@ pub(super) fn verdict(view: View<'_>, plugin: NetworkPlugin) -> Verdict {
     }
     match plugin {
         NetworkPlugin::Flannel => flannel(view),
-        _ => Verdict::Satisfied(format!("CNI configuration {}", used.file)),
+        _ => {
+            forwarded(view).unwrap_or_else(|| Verdict::Satisfied(format!("CNI configuration {}", used.file)))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::settle;
 use super::world::{World, conf};
 use crate::config::{Config, NetworkPlugin};
 use crate::desired::flannel::Subnet;
+use crate::desired::{paths, units};
 use crate::observe::Observed;
 use crate::observe::cni::{Conf, Missing};
 use crate::plan::{Phase, Step, Verdict};
@@ -172,4 +173,39 @@ fn a_file_of_our_name_with_another_network_in_it_stays() {
     let theirs =
         conf("10-kn-agent-bridge.conflist", r#"{"name": "theirs", "plugins": [{"type": "bridge"}]}"#);
     assert_eq!(with(vec![flannel(), theirs], |_| ()), "ok: flannel, pods from 10.244.0.0/24");
+}
+
+/// docker drops what is forwarded: a unit of ours has rules for it, where the network has none of its own.
+#[test]
+fn pod_traffic_passes_docker_where_the_network_has_no_rules_of_its_own() {
+    let unit = |plugin, pod_cidr: Option<&str>| {
+        let mut world = World::fresh();
+        world.edit(|config, observed| {
+            config.network.plugin = plugin;
+            config.cluster.pod_cidr = pod_cidr.map(|block| block.parse().unwrap());
+            observed.cni.confs = Ok(vec![conf("10-other.conflist", FLANNEL)]);
+            observed.cni.subnet = Ok(Some(subnet("10.244.0.1/24")));
+            if plugin == NetworkPlugin::Bridge {
+                observed.cni.confs = Ok(Vec::new());
+            }
+        });
+        assert!(settle(&mut world).is_ready(), "{plugin:?}");
+        let found = world.observed.files.get(&paths::units().join(units::FORWARD)).cloned();
+        let text = found.map(|found| String::from_utf8(found.unwrap().unwrap().content).unwrap());
+        let active = world.unit(units::FORWARD).unwrap().active == "active";
+        assert_eq!(text.is_some(), active, "{plugin:?}");
+        text
+    };
+    let bridge = unit(NetworkPlugin::Bridge, None).unwrap();
+    let append =
+        "ExecStart=/usr/sbin/iptables --wait --append FORWARD -i kn0 -j ACCEPT -m comment --comment kn-agent";
+    assert!(bridge.contains(append), "{bridge}");
+    assert!(bridge.contains("ExecStart=-/usr/sbin/ip6tables --wait --append FORWARD -o kn0"), "{bridge}");
+    let none = unit(NetworkPlugin::None, Some("10.244.0.0/16")).unwrap();
+    assert!(
+        none.contains("iptables --wait --append FORWARD -s 10.244.0.0/16") && !none.contains("ip6tables"),
+        "{none}"
+    );
+    assert_eq!(unit(NetworkPlugin::None, None), None);
+    assert_eq!(unit(NetworkPlugin::Flannel, Some("10.244.0.0/16")), None);
 }

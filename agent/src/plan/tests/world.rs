@@ -74,6 +74,7 @@ impl World {
             resolv_conf: "/etc/resolv.conf".into(),
             route_address: Some("10.0.0.2".parse().unwrap()),
             cni_bin_dir: Some("/opt/cni/bin".into()),
+            iptables: Some("/usr/sbin/iptables".into()),
             ..Facts::default()
         };
         let unit = |name: &&'static str| {
@@ -276,6 +277,7 @@ impl World {
             units::CRI_DOCKERD => self.observed.engine.has_cri_socket = true,
             units::KUBELET => self.observed.kubelet_health = Ok(()),
             units::IMAGES => self.observed.engine.has_sandbox_image = true,
+            units::FORWARD => (),
             _ => self.observed.proxy_health = Ok(()),
         }
         if let Some(state) = self.unit(name) {

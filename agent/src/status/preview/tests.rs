@@ -55,6 +55,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             engine_cgroup_driver: None,
             image_tars: Vec::new(),
             image_loader: None,
+            iptables: None,
             containerd: Found::default(),
             cni_bin_dir: None,
             supplied_serves: None,
