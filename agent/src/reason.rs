@@ -148,13 +148,17 @@ reasons! {
     /// The Node has no block of pod addresses.
     PodCidrMissing: TIME, "kube-controller-manager needs --allocate-node-cidrs and --cluster-cidr";
     /// No CNI configuration is there yet.
-    CniMissing: TIME, "the network plugin's DaemonSet writes it; check that it is installed in the cluster";
+    CniMissing: TIME, "the network plugin's DaemonSet writes it: kubectl get daemonsets -A shows it; on an admin machine kn-agent cluster init --cni flannel installs one";
     /// The bridge configuration is not written yet, and what reads it waits.
     CniPending: TIME, "written by itself when the Node has its block of pod addresses; see the phase network";
-    /// Another CNI configuration sorts before ours and would win.
+    /// Another CNI configuration sorts before the one that is wanted and would win.
     CniConflict: OPERATOR, "remove the other configuration, or set network.plugin to none";
+    /// The CNI configuration that would be used is none.
+    CniConfUnusable: OPERATOR, "mend or remove the file that the message names; it is read again by itself";
     /// A CNI plugin program is missing.
-    CniPluginMissing: OPERATOR, "install the CNI plugins (Debian: containernetworking-plugins), or set network.binDir";
+    CniPluginMissing: OPERATOR, "install the CNI plugins (Debian: containernetworking-plugins), or set network.binDir; flannel's own program goes where kn-agent cluster init --cni flannel --cni-bin-dir DIR has it put";
+    /// flanneld has not said which addresses are this node's.
+    FlannelPending: TIME, "its pod on this node says why: kubectl -n kube-flannel get pods -o wide, kubectl -n kube-flannel logs POD";
     /// Another kube-proxy runs on this machine beside ours, and both write the same rules.
     ProxyTwice: OPERATOR, "where the cluster runs kube-proxy as a DaemonSet: proxy.enabled: false, then systemctl disable --now kube-proxy; else remove the DaemonSet";
     /// This machine lacks what kube-proxy's mode needs.

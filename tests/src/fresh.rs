@@ -12,11 +12,12 @@ use anyhow::{Result, ensure};
 use crate::{ControlPlane, Kubectl, Node, process::output, traces};
 
 /// Everything a join starts, and the agent itself.
-const UNITS: [&str; 9] = [
+const UNITS: [&str; 10] = [
     "kn-agent.path",
     "kn-agent.service",
     "kubelet.service",
     "kube-proxy.service",
+    "kn-agent-forward.service",
     "cri-docker.socket",
     "cri-docker.service",
     "docker.socket",

@@ -32,19 +32,28 @@ pub(crate) fn build(name: &str, out: &Path, settings: &[(&str, &str)]) -> Result
     build_package(name, ".", out, settings)
 }
 
-/// The same for a package in a folder of the module, as `./folder`.
+/// The same for a package in a folder of the module, as `./folder`, or of a module it requires.
 pub(crate) fn build_package(name: &str, package: &str, out: &Path, settings: &[(&str, &str)]) -> Result<()> {
-    ensure!(packages::find("go").is_some(), "Go is not on PATH (tests/README.md: what the lab needs)");
     // Go 1.23 and later hide names of the runtime that dependencies of old Kubernetes versions may link to.
-    let mut linker = "-s -w -checklinkname=0".to_owned();
+    let mut go = go(name, "-s -w -checklinkname=0", settings)?;
+    run(go.arg("-o").arg(out).arg(package).env("CGO_ENABLED", "0")).map(drop)
+}
+
+/// The same for a program with parts in C, linked so that it runs in any image.
+pub(crate) fn build_with_c(name: &str, package: &str, out: &Path, settings: &[(&str, &str)]) -> Result<()> {
+    let mut go = go(name, "-s -w -linkmode=external -extldflags=-static", settings)?;
+    // Without these tags its look-ups of names would load libraries of the machine.
+    go.arg("-tags=netgo,osusergo").arg("-o").arg(out).arg(package);
+    run(go.env("CGO_ENABLED", "1")).map(drop)
+}
+
+fn go(name: &str, linker: &str, settings: &[(&str, &str)]) -> Result<Command> {
+    ensure!(packages::find("go").is_some(), "Go is not on PATH (tests/README.md: what the lab needs)");
+    let mut linker = linker.to_owned();
     for (variable, value) in settings {
         linker.extend([" -X ", variable, "=", value]);
     }
-    run(Command::new("go")
-        .args(["build", "-trimpath", "-ldflags", &linker, "-o"])
-        .arg(out)
-        .arg(package)
-        .env("CGO_ENABLED", "0")
-        .current_dir(module(name)))?;
-    Ok(())
+    let mut go = Command::new("go");
+    go.args(["build", "-trimpath", "-ldflags", &linker]).current_dir(module(name));
+    Ok(go)
 }

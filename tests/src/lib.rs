@@ -22,10 +22,12 @@
 mod agent;
 mod artefacts;
 mod cache;
+mod calico;
 mod cgroup;
 mod containerd;
 mod control_plane;
 mod debian;
+mod flannel;
 mod footprint;
 mod fresh;
 mod go;
@@ -62,8 +64,10 @@ pub mod rotation;
 pub mod up;
 
 pub use artefacts::{Artefacts, Engine};
+pub use calico::calico_manifest;
 pub use containerd::use_ours as use_our_containerd;
 pub use control_plane::{Component, ControlPlane};
+pub use flannel::{FLANNEL_IMAGE, flannel_image};
 pub use fresh::Fresh;
 pub use images::{DEMO_IMAGE, PAUSE_IMAGE};
 pub use interrupt::{interrupted, watch_signals};

@@ -234,8 +234,8 @@ pub(super) struct RuntimeFragment {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct NetworkFragment {
-    /// Who makes the pod network. `bridge`: kn-agent writes its configuration; `calico`, `flannel` and `none` are alike
-    /// today, somebody else does. Default: `none`.
+    /// Who makes the pod network. `bridge`: kn-agent writes its configuration. `flannel`, `calico`: their DaemonSet does, and
+    /// what it needs on the node and leaves there is looked at. `none`: somebody else does. Default: `none`.
     pub(super) plugin: Option<NetworkPlugin>,
     /// Directory of CNI configurations; an absolute path. Default: `/etc/cni/net.d`.
     pub(super) conf_dir: Option<String>,

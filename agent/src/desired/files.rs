@@ -83,6 +83,8 @@ pub mod paths {
         cri_socket = "/run/cri-dockerd.sock";
         /// The mode that kube-proxy had before, until what it left is cleaned up.
         proxy_left = "/var/lib/kn-agent/proxy-left";
+        /// What flanneld leaves for its CNI plugin.
+        flannel_subnet = "/run/flannel/subnet.env";
         /// The status document.
         status = "/run/kn-agent/status.json";
         /// Held with a lock while the daemon runs.

@@ -8,6 +8,8 @@ pub mod engine;
 mod eviction;
 pub mod fields;
 pub mod files;
+pub mod flannel;
+mod forward;
 pub mod images;
 pub mod kubeconfig;
 pub mod kubelet;
@@ -46,6 +48,8 @@ pub struct Facts {
     pub daemon_json: DaemonJson,
     /// containerd's configuration; looked at only where it is the runtime.
     pub containerd: containerd::Found,
+    /// The program that makes rules for what is forwarded.
+    pub iptables: Option<PathBuf>,
     /// The cgroup driver of the engine that runs, once it has told it.
     pub engine_cgroup_driver: Option<String>,
     /// Files of images to load, and when each was written, microseconds since 1970.
@@ -146,6 +150,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
         kubelet::unit(config, facts, version, &driver)?,
     ];
     host_files.extend(images::unit(config, facts));
+    host_files.extend(forward::unit(config, facts));
     let mut enabled = vec![engine::unit(config.runtime.kind), units::KUBELET];
     if interface == Interface::CriDockerd {
         host_files.push(runtime::cri_dockerd_unit(config, facts)?);

@@ -18,6 +18,8 @@ pub const KUBELET: &str = "kubelet.service";
 pub const KUBE_PROXY: &str = "kube-proxy.service";
 /// Loads the images that lie on the node as files; ours.
 pub const IMAGES: &str = "kn-agent-images.service";
+/// Lets pod traffic pass where docker drops what is forwarded; ours.
+pub const FORWARD: &str = "kn-agent-forward.service";
 /// Applies the kernel settings in `/etc/sysctl.d/95-kn-agent.conf`; shipped with the package.
 pub const SYSCTL: &str = "kn-agent-sysctl.service";
 /// Loads the modules in `/etc/modules-load.d/95-kn-agent.conf`; shipped with the package.
@@ -28,7 +30,7 @@ pub const PROXY_CLEANUP: &str = "kn-agent-proxy-cleanup.service";
 
 /// Every unit whose state matters.
 pub const ALL: &[&str] =
-    &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES, PROXY_CLEANUP];
+    &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES, PROXY_CLEANUP, FORWARD];
 
 /// Whether the state of `unit` says anything on a node with this runtime: not that of the other engine.
 pub fn matters(unit: &str, kind: RuntimeKind) -> bool {

@@ -1,6 +1,7 @@
 //! What is true of the node. The only readers; every fact that can be unknown says why.
 
 pub mod certificates;
+pub mod cni;
 mod containerd;
 mod docker;
 pub mod facts;
@@ -19,7 +20,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 
 use crate::config::Config;
-use crate::desired::{Desired, Facts, cni, engine, paths, units};
+use crate::desired::{Desired, Facts, cni::bridge_path, engine, paths, units};
 use crate::ports::cluster::Seen;
 use crate::ports::root::{FileOnDisk, Root};
 use crate::ports::systemd::{Systemd, UnitState};
@@ -110,10 +111,8 @@ pub struct Observed {
     pub renew_proxy: bool,
     /// The container engine, asked only while its unit is active.
     pub engine: Engine,
-    /// CNI configurations, sorted: the first one wins.
-    pub cni_confs: Fact<Vec<String>>,
-    /// CNI plugins the bridge needs and that are nowhere.
-    pub missing_cni_plugins: Vec<&'static str>,
+    /// The pod network.
+    pub cni: cni::Found,
     /// What the kubelet's health endpoint says; asked only while its unit is active.
     pub kubelet_health: Result<(), String>,
     /// As above, kube-proxy's.
@@ -200,8 +199,7 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
         has_kept_token: root.exists(paths::kept_token()),
         renew_proxy: root.exists(paths::renew_proxy()),
         engine,
-        cni_confs: cni_confs(root, &eyes.config.network.conf_dir),
-        missing_cni_plugins: missing_cni_plugins(root, eyes.config, facts),
+        cni: cni::look(root, eyes.config, facts),
         kubelet_health,
         proxy_health,
         other_proxies: if twice { proxies::others(root) } else { Vec::new() },
@@ -233,7 +231,7 @@ fn files(
         paths::containerd_drop_in().to_owned(),
         paths::proxy_left().to_owned(),
         paths::units().join(units::PROXY_CLEANUP),
-        cni::bridge_path(config),
+        bridge_path(config),
     ];
     specs.chain(more).map(|path| (path.clone(), root.read(&path))).collect()
 }
@@ -245,17 +243,4 @@ fn sysctls(root: &Root, desired: Option<&Desired>) -> BTreeMap<&'static str, Opt
         Some(String::from_utf8_lossy(&file.content).trim().to_owned())
     };
     names.iter().map(|&(name, _)| (name, read(name))).collect()
-}
-
-fn cni_confs(root: &Root, dir: &Path) -> Fact<Vec<String>> {
-    let is_conf = |name: &String| {
-        let extension = Path::new(name).extension().and_then(|e| e.to_str());
-        matches!(extension, Some("conf" | "conflist" | "json")) && !name.starts_with('.')
-    };
-    Ok(root.list(dir)?.into_iter().filter(is_conf).collect())
-}
-
-fn missing_cni_plugins(root: &Root, config: &Config, facts: &Facts) -> Vec<&'static str> {
-    let dir = crate::desired::cni_bin_dir(config, facts);
-    cni::BRIDGE_PLUGINS.iter().copied().filter(|plugin| !root.exists(&dir.join(plugin))).collect()
 }

@@ -54,9 +54,9 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     }
     // systemd looks for a unit it has not found before as soon as it is spoken of (since 246): a reload, which costs more
     // than everything else here, is needed only where it knows an older file.
-    let images = desired.host_files.iter().any(|file| file.path.ends_with(units::IMAGES));
-    let loaders = if images { &[units::IMAGES][..] } else { &[] };
-    match needs_reload(view, &[&desired.enabled[..], loaders].concat()) {
+    let is_written = |unit: &&str| desired.host_files.iter().any(|file| file.path.ends_with(unit));
+    let oneshots: Vec<&str> = [units::IMAGES, units::FORWARD].into_iter().filter(is_written).collect();
+    match needs_reload(view, &[&desired.enabled[..], &oneshots].concat()) {
         Ok(true) => steps.push(Step::ReloadSystemd),
         Ok(false) => {}
         Err(verdict) => return verdict,

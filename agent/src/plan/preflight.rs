@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Verdict, View, images, later, needs_cri_dockerd, network, settings, supplied};
 use crate::config::{NetworkPlugin, RuntimeKind};
-use crate::desired::{DaemonJson, Program, engine, paths, runtime, versions};
+use crate::desired::{DaemonJson, Program, cni, engine, paths, runtime, versions};
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
 
@@ -50,13 +50,15 @@ pub const NAMES: &[&str] = &[
     "images",
     "cni-plugins",
     "cni-conf",
+    "cni-programs",
     "certificate",
     "kubeconfig",
 ];
 
 /// What later phases wait for, each with what stands on it alone. Only a running engine tells its images, and it runs
-/// after these checks; of files that an operator supplies nothing else depends than what uses them.
-const NOT_HELD_BACK: [&str; 3] = ["sandbox-image", "certificate", "kubeconfig"];
+/// after these checks; of files that an operator supplies nothing else depends than what uses them; and a network's own
+/// DaemonSet brings its programs, once the node has joined.
+const NOT_HELD_BACK: [&str; 4] = ["sandbox-image", "cni-programs", "certificate", "kubeconfig"];
 
 /// Whether the operator wants this check's failure only reported.
 pub(super) fn is_ignored(view: View<'_>, name: &str) -> bool {
@@ -97,9 +99,7 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     if let Some(directory) = &config.runtime.images {
         outcomes.push(("images", images::check(view, directory)));
     }
-    if config.network.plugin == NetworkPlugin::Bridge {
-        outcomes.extend([("cni-plugins", cni_plugins(view)), ("cni-conf", cni_conf(view))]);
-    }
+    outcomes.extend(of_network(view));
     if let Some(pair) = &view.observed.supplied {
         outcomes.push(("certificate", judged(supplied::client(view, pair))));
     }
@@ -245,20 +245,22 @@ fn swap(view: View<'_>) -> Found {
     }
 }
 
-fn cni_plugins(view: View<'_>) -> Found {
-    let lacking = &view.observed.missing_cni_plugins;
-    let dir = crate::desired::cni_bin_dir(view.config, &view.observed.facts).display().to_string();
-    if lacking.is_empty() {
-        return Ok(dir);
+fn of_network(view: View<'_>) -> Vec<(&'static str, Found)> {
+    let network = &view.config.network;
+    let mut outcomes = Vec::new();
+    if !cni::needed(network.plugin).is_empty() {
+        let dir = crate::desired::cni_bin_dir(view.config, &view.observed.facts);
+        let lacking = network::lacking(view).map(|why| (Reason::CniPluginMissing, why));
+        outcomes.push(("cni-plugins", lacking.map_or_else(|| Ok(dir.display().to_string()), Err)));
     }
-    Err((Reason::CniPluginMissing, format!("`{dir}` lacks {}", lacking.join(", "))))
-}
-
-fn cni_conf(view: View<'_>) -> Found {
-    match network::conflict(view) {
-        None => Ok(format!("nothing in `{}` sorts before ours", view.config.network.conf_dir.display())),
-        Some(why) => Err((Reason::CniConflict, why)),
+    if network.plugin != NetworkPlugin::None {
+        let whose = if network.plugin == NetworkPlugin::Bridge { "ours" } else { "the network's own" };
+        let right = || Ok(format!("nothing in `{}` sorts before {whose}", network.conf_dir.display()));
+        let conflict = network::conflict(view).map(|why| (Reason::CniConflict, why));
+        outcomes.push(("cni-conf", conflict.map_or_else(right, Err)));
     }
+    outcomes.push(("cni-programs", network::programs(view)));
+    outcomes
 }
 
 fn sandbox_image(view: View<'_>) -> Found {

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::{Reconciler, Wake};
-use crate::config::TokenSource;
+use crate::config::{NetworkPlugin, TokenSource};
 use crate::desired::paths;
 use crate::plan::{Phase, Plan, Verdict};
 use crate::ports::changes::Changes;
@@ -25,6 +25,11 @@ impl Reconciler {
             ours.into_iter().flatten().chain([conf_dir.as_path()]).chain(supplied).collect();
         self.follow_directories("files", &files, || Wake::Files);
         self.follow_directories("unit files", &[paths::units()], || Wake::UnitFiles);
+        // Made by whoever mounts it into flanneld's pod; until then a waiting network is looked at every 5 s.
+        let flannel = paths::flannel_subnet().parent().filter(|path| self.hands.root.exists(path));
+        if let Some(directory) = flannel.filter(|_| config.network.plugin == NetworkPlugin::Flannel) {
+            self.follow_directories("flanneld", &[directory], || Wake::Files);
+        }
     }
 
     /// A token that is put into its file is used at once.

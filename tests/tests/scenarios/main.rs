@@ -18,6 +18,8 @@ mod cli;
 mod cluster;
 mod containerd;
 mod daemon;
+mod flannel;
+mod forward;
 mod import;
 mod jobs;
 mod join;

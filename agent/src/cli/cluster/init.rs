@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use crate::cli::output::{self, OutputArgs};
 use crate::cluster::client::Cluster;
-use crate::cluster::init::{self, APPROVER_KUBECONFIG, Applied, Approver, Options, Outcome, Unusable};
-use crate::names::ApiServerUrl;
+use crate::cluster::init::{
+    self, APPROVER_KUBECONFIG, Applied, Approver, Backend, Cni, Flannel, Options, Outcome, Release, Unusable,
+};
+use crate::names::{ApiServerUrl, Cidr};
 
 /// Create what joining needs: role bindings, the approver's rights and, where asked to, the approver itself.
 ///
@@ -21,13 +23,21 @@ use crate::names::ApiServerUrl;
 ///
 /// The approver, which decides what nodes ask for, runs best on a control-plane host as a unit of systemd; in the cluster
 /// it needs a node to run on, so that the certificates of the first node are approved with `kn-agent approver --once`.
+///
+/// `--cni flannel` has flannel make the pod network. What is not given stays as it is in the cluster, or is the default.
+/// `--cni calico` applies a release of calico's after it has been looked at: its controllers must be one, replaced at once
+/// (strategy Recreate), and on the host's network where its data are in etcd. They are added where it has none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   kn-agent cluster init --dry-run                 what would change, as a diff; changes nothing
   kn-agent cluster init                           the rights alone
   kn-agent cluster init --approver unit --kubeconfig /etc/kubernetes/admin.conf
                                                   on a control-plane host: the approver as a unit of it
-  kn-agent cluster init --approver deployment --image registry.example/kn-agent:0.1.0")]
+  kn-agent cluster init --approver deployment --image registry.example/kn-agent:0.1.0
+  kn-agent cluster init --cni flannel --pod-cidr 10.244.0.0/16
+                                                  flannel's pod network too
+  kn-agent cluster init --cni calico --manifest calico.yaml
+                                                  calico's, as its release has it")]
 pub(super) struct Args {
     /// Ask the server what would change, show it as a diff, and change nothing
     #[arg(long)]
@@ -57,11 +67,60 @@ pub(super) struct Args {
     #[arg(long, value_name = "USER", num_args = 0..=1, default_missing_value = "kubelet-bootstrap",
           value_parser = clap::builder::NonEmptyStringValueParser::new())]
     static_user: Option<String>,
+    /// Whose pod network is to be in the cluster [default: whose it is]
+    #[arg(long, value_name = "WHOSE")]
+    cni: Option<Whose>,
+    /// calico's release: calico.yaml or calico-etcd.yaml, for --cni calico
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    #[command(flatten)]
+    flannel: FlannelArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// The kubeconfig to use [default: $KUBECONFIG, ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+}
+
+/// What `--cni flannel` takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct FlannelArgs {
+    /// flanneld's image, for --cni flannel [default: ghcr.io/flannel-io/flannel:v0.28.10]
+    #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    cni_image: Option<String>,
+    /// The image of flannel's CNI plugin, for --cni flannel [default: ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3]
+    #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    cni_plugin_image: Option<String>,
+    /// Where the nodes' runtime looks for CNI plugins, for --cni flannel [default: /opt/cni/bin; Debian: /usr/lib/cni]
+    #[arg(long, value_name = "DIR")]
+    cni_bin_dir: Option<PathBuf>,
+    /// How packets go from node to node, for --cni flannel [default: vxlan]
+    #[arg(long, value_name = "HOW")]
+    cni_backend: Option<Backend>,
+    /// The block of all pods, kube-controller-manager's --cluster-cidr, for --cni flannel [default: 10.244.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pod_cidr: Option<Cidr>,
+}
+
+impl FlannelArgs {
+    fn flag(&self) -> Option<&'static str> {
+        let given = [
+            ("--cni-image", self.cni_image.is_some()),
+            ("--cni-plugin-image", self.cni_plugin_image.is_some()),
+            ("--cni-bin-dir", self.cni_bin_dir.is_some()),
+            ("--cni-backend", self.cni_backend.is_some()),
+            ("--pod-cidr", self.pod_cidr.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Whose {
+    /// flannel's
+    Flannel,
+    /// calico's
+    Calico,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -107,7 +166,7 @@ fn options(args: &Args, systemd_runs: bool) -> Result<Options, Unusable> {
         ("--approver-kubeconfig", args.approver_kubeconfig != Path::new(APPROVER_KUBECONFIG), Where::Unit),
     ] {
         if given && !is(place) {
-            let place = if place == Where::Unit { "unit" } else { "deployment" };
+            let place = if place == Where::Unit { "--approver unit" } else { "--approver deployment" };
             return Err(Unusable::Flag { flag, place });
         }
     }
@@ -135,8 +194,40 @@ fn options(args: &Args, systemd_runs: bool) -> Result<Options, Unusable> {
         auto_approve: args.auto_approve == Some(AutoApprove::AnyToken),
         static_user: args.static_user.clone(),
         approver,
+        cni: cni(args)?,
         server: args.server.clone(),
         dry_run: args.dry_run,
+    })
+}
+
+fn cni(args: &Args) -> Result<Cni, Unusable> {
+    let misplaced = |flag, place| Err(Unusable::Flag { flag, place });
+    match (args.cni, args.flannel.flag(), &args.manifest) {
+        (None | Some(Whose::Flannel), _, Some(_)) => misplaced("--manifest", "--cni calico"),
+        (None | Some(Whose::Calico), Some(flag), _) => misplaced(flag, "--cni flannel"),
+        (None, None, None) => Ok(Cni::AsFound),
+        (Some(Whose::Calico), None, None) => Err(Unusable::NoManifest),
+        (Some(Whose::Calico), None, Some(path)) => {
+            let file = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Unusable::Unreadable { file: file.clone(), why: error.to_string() })?;
+            Ok(Cni::Calico(Release::read(&file, &text)?))
+        }
+        (Some(Whose::Flannel), _, None) => flannel(&args.flannel).map(Cni::Flannel),
+    }
+}
+
+fn flannel(args: &FlannelArgs) -> Result<Flannel, Unusable> {
+    let FlannelArgs { cni_image, cni_plugin_image, cni_bin_dir, cni_backend, pod_cidr } = args.clone();
+    if let Some(path) = cni_bin_dir.as_ref().filter(|path| !path.is_absolute()) {
+        return Err(Unusable::RelativePath { flag: "--cni-bin-dir", path: path.clone() });
+    }
+    Ok(Flannel {
+        image: cni_image,
+        plugin_image: cni_plugin_image,
+        bin_dir: cni_bin_dir,
+        backend: cni_backend,
+        pod_cidr,
     })
 }
 
@@ -204,6 +295,12 @@ mod tests {
             &["--approver", "deployment", "--no-start"],
             &["--approver-kubeconfig", "/x"],
             &["--approver", "unit", "--approver-kubeconfig", "/x"],
+            &["--pod-cidr", "10.244.0.0/16"],
+            &["--manifest", "/x"],
+            &["--cni", "flannel", "--manifest", "/x"],
+            &["--cni", "calico", "--pod-cidr", "10.244.0.0/16"],
+            &["--cni", "calico"],
+            &["--cni", "flannel", "--cni-bin-dir", "opt/cni"],
         ] {
             let error = chosen(words, true).unwrap_err().to_string();
             assert!(error.contains("--"), "{words:?}: {error}");

@@ -21,7 +21,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Init(init::Args),
+    Init(Box<init::Args>),
     Status(status::Args),
 }
 

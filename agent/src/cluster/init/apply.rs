@@ -10,7 +10,7 @@ use super::found::OLD_NAMESPACE;
 use super::objects::Wanted;
 use super::{Applied, Change, InitError, diff};
 use crate::cluster::client::{CallError, Cluster};
-use crate::cluster::{APPROVER_ACCOUNT, FIELD_MANAGER, NAMESPACE};
+use crate::cluster::{APPROVER_ACCOUNT, FIELD_MANAGER};
 
 /// A cluster, and whether it is really changed.
 pub(super) struct Session<'a> {
@@ -20,19 +20,20 @@ pub(super) struct Session<'a> {
 
 impl Session<'_> {
     /// Applies the objects in their order, once each of them is known to be one that can be.
-    pub(super) async fn apply_all(
-        &self,
-        wanted: &[Wanted],
-        namespace_exists: bool,
-    ) -> Result<Vec<Applied>, InitError> {
+    pub(super) async fn apply_all(&self, wanted: &[Wanted]) -> Result<Vec<Applied>, InitError> {
         let before = try_join_all(wanted.iter().map(|one| self.read(one))).await?;
         for (one, before) in wanted.iter().zip(&before) {
             same_role(one, before.as_ref())?;
         }
+        let absent = |(one, before): (&Wanted, &Option<Value>)| {
+            (one.kind == "Namespace" && before.is_none()).then(|| one.name.clone())
+        };
+        let to_come: Vec<String> = wanted.iter().zip(&before).filter_map(absent).collect();
         let mut applied = Vec::with_capacity(wanted.len());
         for (one, before) in wanted.iter().zip(&before) {
             // The server cannot be asked about what would be in a namespace that is not there.
-            let nowhere = self.dry_run && !namespace_exists && one.namespace.as_deref() == Some(NAMESPACE);
+            let nowhere =
+                self.dry_run && one.namespace.as_ref().is_some_and(|namespace| to_come.contains(namespace));
             let after = if nowhere { one.object.clone() } else { self.apply(one).await? };
             applied.push(compare(&one.kind, &one.path(), before.as_ref(), Some(&after)));
         }

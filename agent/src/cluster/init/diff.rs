@@ -11,6 +11,7 @@ fn content(object: &Value) -> Map<String, Value> {
     content.remove("status");
     if object["kind"] == "Secret" {
         content.remove("data");
+        content.remove("stringData");
     }
     if let Some(Value::Object(metadata)) = content.get_mut("metadata") {
         metadata.retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "labels" | "annotations"));
@@ -98,5 +99,8 @@ mod tests {
         let diff = unified("Secret s", None, Some(&secret("canary1")));
         assert!(diff.contains("+kind: Secret") && !diff.contains("canary"), "{diff}");
         assert!(fields(&secret("canary1"), &secret("canary2")).is_empty());
+        let written =
+            json!({"kind": "Secret", "metadata": {"name": "s"}, "stringData": {"token": "canary1"}});
+        assert!(!unified("Secret s", None, Some(&written)).contains("canary"));
     }
 }

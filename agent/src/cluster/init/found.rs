@@ -1,12 +1,12 @@
 //! What a cluster has before anything is applied.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::{Approver, Options};
+use super::{Approver, Cni, Options, calico, flannel};
 use crate::cluster::client::{CallError, Cluster};
 use crate::cluster::{APPROVER_ACCOUNT, AUTO_APPROVE_BINDING, BOOTSTRAPPER_BINDING, MANAGED_BY, NAMESPACE};
 
@@ -22,8 +22,10 @@ pub(in crate::cluster) struct Found {
     pub(super) roles: Vec<ClusterRole>,
     /// The approver's Deployment.
     pub(in crate::cluster) deployment: Option<Deployment>,
-    /// Whether our namespace is there.
-    pub(super) namespace: bool,
+    /// What of flannel is there.
+    pub(super) flannel: flannel::Found,
+    /// calico's controllers.
+    pub(super) calico: calico::Found,
     /// Whether the account of an earlier version is there.
     pub(super) old_account: bool,
 }
@@ -36,16 +38,16 @@ impl Found {
     pub(in crate::cluster) async fn look(cluster: &Cluster) -> Result<Self, CallError> {
         let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client());
         let roles: Api<ClusterRole> = Api::all(cluster.client());
-        let namespaces: Api<Namespace> = Api::all(cluster.client());
         let deployments: Api<Deployment> = Api::namespaced(cluster.client(), NAMESPACE);
         let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client(), OLD_NAMESPACE);
         let all = ListParams::default();
         let deployment = format!("Deployment {NAMESPACE}/{APPROVER_ACCOUNT}");
         let account = format!("ServiceAccount {OLD_NAMESPACE}/{APPROVER_ACCOUNT}");
-        let (bindings, roles, namespace, deployment, account) = futures::try_join!(
+        let (bindings, roles, flannel, calico, deployment, account) = futures::try_join!(
             cluster.call("list", "ClusterRoleBindings", bindings.list(&all)),
             cluster.call("list", "ClusterRoles", roles.list(&all)),
-            cluster.call("get", format!("Namespace {NAMESPACE}"), namespaces.get_opt(NAMESPACE)),
+            flannel::Found::look(cluster),
+            calico::Found::look(cluster),
             cluster.call("get", deployment, deployments.get_opt(APPROVER_ACCOUNT)),
             cluster.call("get", account, accounts.get_opt(APPROVER_ACCOUNT)),
         )?;
@@ -53,7 +55,8 @@ impl Found {
             bindings: bindings.items,
             roles: roles.items,
             deployment,
-            namespace: namespace.is_some(),
+            flannel,
+            calico,
             old_account: account.is_some_and(|account| is_ours(&account)),
         })
     }
@@ -67,15 +70,16 @@ impl Found {
             auto_approve: binding(AUTO_APPROVE_BINDING).is_some(),
             static_user: user.map(|user| user.name.clone()),
             approver: Approver::AsFound,
+            cni: Cni::AsFound,
             server: None,
             dry_run: true,
         }
     }
 }
 
-/// Nobody else's is taken away.
-fn is_ours(account: &ServiceAccount) -> bool {
-    account.labels().get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1)
+/// Nobody else's is taken away, or written over.
+pub(super) fn is_ours(object: &impl ResourceExt) -> bool {
+    object.labels().get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1)
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 //! asks the server for the same and shows the difference; `cluster status` ([`super::status`]) is one too.
 
 mod apply;
+mod calico;
 mod deployment;
 mod diff;
+mod flannel;
 mod found;
 mod objects;
 mod unit;
@@ -23,7 +25,9 @@ use crate::names::ApiServerUrl;
 use crate::ports::Failure;
 
 use apply::Session;
+pub use calico::{Release, ReleaseError};
 use deployment::Settings;
+pub use flannel::{Backend, Flannel};
 pub(super) use found::Found;
 use objects::Choices;
 
@@ -39,6 +43,8 @@ pub struct Options {
     pub static_user: Option<String>,
     /// Where the approver is to run.
     pub approver: Approver,
+    /// The pod network.
+    pub cni: Cni,
     /// The API server as the approver reaches it; otherwise as the kubeconfig has it.
     pub server: Option<ApiServerUrl>,
     /// Ask the server what would change, and change nothing.
@@ -65,6 +71,18 @@ pub enum Approver {
         /// Whether to enable and start it.
         start: bool,
     },
+}
+
+/// Whose pod network is to be in the cluster.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Cni {
+    /// Whose it is: one that was made here is kept as it should be, and none is made.
+    #[default]
+    AsFound,
+    /// flannel's.
+    Flannel(Flannel),
+    /// calico's, as its release has it.
+    Calico(Release),
 }
 
 /// What was done.
@@ -134,13 +152,49 @@ pub enum Unusable {
     #[error("the kubeconfig's server is not for an approver: {0}; give one: --server https://HOST:PORT")]
     Server(#[from] crate::names::Invalid),
     /// A flag that belongs to another place of the approver.
-    #[error("`{flag}` is for `--approver {place}`")]
+    #[error("`{flag}` is for `{place}`")]
     Flag {
         /// The flag.
         flag: &'static str,
         /// Where it belongs to.
         place: &'static str,
     },
+    /// calico's release.
+    #[error(transparent)]
+    Calico(#[from] ReleaseError),
+    /// The file can't be read.
+    #[error("cannot read {file}: {why}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        why: String,
+    },
+    /// A release is a file.
+    #[error(
+        "`--cni calico` needs `--manifest FILE`: calico.yaml or calico-etcd.yaml of the release that you choose"
+    )]
+    NoManifest,
+    /// It is one of the nodes', not of this machine.
+    #[error("`{flag}` is a directory of the nodes and must be absolute, found {}", path.display())]
+    RelativePath {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        path: PathBuf,
+    },
+    /// Two of them would write the same routes.
+    #[error(
+        "DaemonSet {0} runs flannel and was not made by kn-agent; keep it, or remove what it was made from (kubectl \
+         delete -f FILE) and run this again"
+    )]
+    OtherFlannel(String),
+    /// Two networks for one cluster.
+    #[error(
+        "flannel is in this cluster, put there by kn-agent; for calico remove it first: kubectl delete namespace \
+         kube-flannel, and /etc/cni/net.d/10-flannel.conflist on each node"
+    )]
+    OurFlannel,
     /// The unit reads one file.
     #[error(
         "kn-agent-approver.service reads {APPROVER_KUBECONFIG} and not {}; give `--no-start` to write that file and \
@@ -219,7 +273,15 @@ pub(super) async fn init_found(
 ) -> Result<Outcome, InitError> {
     let choices = choices(cluster, options, found)?;
     let session = Session { cluster, dry_run: options.dry_run };
-    let mut objects = session.apply_all(&objects::wanted(&choices), found.namespace).await?;
+    let mut wanted = objects::wanted(&choices);
+    let mut notes = Vec::new();
+    if let Cni::Calico(release) = &options.cni {
+        wanted.extend(release.objects(cluster).await?);
+        notes.extend(release.warnings());
+    } else {
+        notes.extend(found.calico.warnings());
+    }
+    let mut objects = session.apply_all(&wanted).await?;
     if found.old_account {
         objects.push(session.remove_old_account().await?);
     }
@@ -229,6 +291,8 @@ pub(super) async fn init_found(
     }
     let mut warnings = warnings::warnings(&found.bindings, &found.roles, options.auto_approve);
     warnings.extend(choices.deployment.as_ref().and_then(of_this_host_alone));
+    warnings.extend(notes);
+    warnings.extend(choices.flannel.as_ref().and_then(|flannel| found.flannel.warning(flannel)));
     Ok(Outcome { dry_run: options.dry_run, objects, warnings, next: next(options, found) })
 }
 
@@ -257,6 +321,7 @@ fn choices(cluster: &Cluster, options: &Options, found: &Found) -> Result<Choice
         static_user: options.static_user.clone(),
         account_token: matches!(options.approver, Approver::Unit { .. }),
         deployment,
+        flannel: found.flannel.wanted(&options.cni)?,
     })
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::deployment::{self, Settings};
+use super::flannel;
 use crate::cluster::{
     APPROVER, APPROVER_ACCOUNT, APPROVER_TOKEN, AUTO_APPROVE_BINDING, AUTO_APPROVE_GROUP,
     BOOTSTRAPPER_BINDING, MANAGED_BY, NAMESPACE, NODECLIENT_ROLE, NODES_GROUP, SELFNODECLIENT_ROLE,
@@ -31,6 +32,8 @@ pub(super) struct Choices {
     pub(super) account_token: bool,
     /// The approver as a Deployment.
     pub(super) deployment: Option<Settings>,
+    /// flannel.
+    pub(super) flannel: Option<flannel::Settings>,
 }
 
 /// One object as it is to be.
@@ -44,7 +47,31 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Self {
+    /// One that is written as JSON: fields that are not named stay whose they are.
+    pub(super) fn written<K: Resource<DynamicType = ()>>(
+        (namespace, name): (&str, &str),
+        object: Value,
+    ) -> Self {
+        Self {
+            kind: K::kind(&()).into_owned(),
+            name: name.to_owned(),
+            namespace: Some(namespace.to_owned()),
+            object,
+            resource: ApiResource::erase::<K>(&()),
+        }
+    }
+
+    /// One of a kind that was looked up.
+    pub(super) fn found(
+        resource: &ApiResource,
+        namespace: Option<String>,
+        name: String,
+        object: Value,
+    ) -> Self {
+        Self { kind: resource.kind.clone(), name, namespace, object, resource: resource.clone() }
+    }
+
+    pub(super) fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Self {
         Self {
             kind: K::kind(&()).into_owned(),
             name: object.name_any(),
@@ -81,16 +108,10 @@ pub(super) fn wanted(choices: &Choices) -> Vec<Wanted> {
     if choices.account_token {
         wanted.push(Wanted::of(&account_token()));
     }
-    if let Some(settings) = &choices.deployment {
-        let wanted_deployment = deployment::object(settings);
-        wanted.push(Wanted {
-            kind: "Deployment".to_owned(),
-            name: APPROVER_ACCOUNT.to_owned(),
-            namespace: Some(NAMESPACE.to_owned()),
-            object: wanted_deployment,
-            resource: ApiResource::erase::<Deployment>(&()),
-        });
-    }
+    wanted.extend(choices.deployment.iter().map(|settings| {
+        Wanted::written::<Deployment>((NAMESPACE, APPROVER_ACCOUNT), deployment::object(settings))
+    }));
+    wanted.extend(choices.flannel.iter().flat_map(flannel::objects));
     wanted
 }
 
@@ -125,7 +146,7 @@ fn role_binding(namespace: &str) -> RoleBinding {
     }
 }
 
-fn role_ref(kind: &str, name: &str) -> RoleRef {
+pub(super) fn role_ref(kind: &str, name: &str) -> RoleRef {
     RoleRef { api_group: RBAC.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
 }
 
@@ -150,7 +171,12 @@ fn approver_subject() -> Subject {
 /// The approver's Deployment is on the host's network, which the standards of pod security below `privileged` forbid.
 /// The label says so from the start: it would else have to come before the first pod, and stay when nobody asks for it.
 fn namespace() -> Namespace {
-    let mut metadata = named(NAMESPACE);
+    privileged(NAMESPACE)
+}
+
+/// A namespace whose pods may be on the host's network.
+pub(super) fn privileged(name: &str) -> Namespace {
+    let mut metadata = named(name);
     let labels = metadata.labels.get_or_insert_default();
     for mode in ["enforce", "audit", "warn"] {
         labels.insert(format!("pod-security.kubernetes.io/{mode}"), "privileged".to_owned());
@@ -200,7 +226,7 @@ fn role(namespace: &str, rules: Vec<PolicyRule>) -> Role {
     Role { metadata: in_namespace(namespace, APPROVER), rules: Some(rules) }
 }
 
-fn rule(group: &str, resources: &[&str], names: &[&str], verbs: &[&str]) -> PolicyRule {
+pub(super) fn rule(group: &str, resources: &[&str], names: &[&str], verbs: &[&str]) -> PolicyRule {
     let owned = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
     PolicyRule {
         api_groups: Some(owned(&[group])),
@@ -217,7 +243,7 @@ pub(super) fn named(name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), labels: Some(labels.into()), ..ObjectMeta::default() }
 }
 
-fn in_namespace(namespace: &str, name: &str) -> ObjectMeta {
+pub(super) fn in_namespace(namespace: &str, name: &str) -> ObjectMeta {
     ObjectMeta { namespace: Some(namespace.to_owned()), ..named(name) }
 }
 

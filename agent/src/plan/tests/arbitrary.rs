@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Node;
 use proptest::prelude::*;
 
 use super::signer::Approver;
-use super::world::{World, engine_with};
+use super::world::{World, conf, engine_with};
 use crate::config::ProxyMode;
 use crate::desired::{Program, paths, units};
 use crate::observe::Fact;
@@ -142,7 +142,7 @@ fn spoil(world: &mut World, kind: u8, index: usize) {
         8 => observed.facts.kubelet = Program::default(),
         9 => observed.facts.kubelet.version = "v1.20.2".parse().ok(),
         10 => observed.engine.info = engine_with("cgroupfs").info,
-        11 => observed.cni_confs = Ok(vec!["00-other.conf".to_owned()]),
+        11 => observed.cni.confs = Ok(vec![conf("00-other.conf", "{}")]),
         12 => observed.configured_ca = Ok(b"no certificate".to_vec()),
         13 => observed.watched.requests.values_mut().for_each(|request| *request = Err(failure.clone())),
         _ => observed.sysctls.values_mut().for_each(|value| *value = None),

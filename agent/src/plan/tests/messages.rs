@@ -2,9 +2,9 @@
 
 use serde_json::{Map, json};
 
-use super::world::{World, engine_with};
+use super::world::{World, conf, engine_with};
 use super::{Phase, Verdict, settle};
-use crate::config::{Config, NetworkPlugin};
+use crate::config::Config;
 use crate::desired::{DaemonJson, Program, paths, units};
 use crate::observe::{Observed, proxies::OtherProxy};
 use crate::plan::View;
@@ -143,55 +143,14 @@ fn check_named(world: &World, name: &str) -> Check {
 }
 
 #[test]
-fn a_pod_network_that_would_not_be_ours() {
-    let other = |_: &mut Config, observed: &mut Observed| {
-        observed.cni_confs = Ok(vec!["00-other.conf".to_owned(), "10-kn-agent-bridge.conflist".to_owned()]);
-    };
-    let why = "`/etc/cni/net.d/00-other.conf` sorts before `10-kn-agent-bridge.conflist` and would win";
-    assert_eq!(preflight(other), format!("CniConflict: check cni-conf: {why}"));
-    assert_eq!(joined(Phase::Network, other), format!("CniConflict: {why}"));
-    let lacking =
-        |_: &mut Config, observed: &mut Observed| observed.missing_cni_plugins = vec!["bridge", "portmap"];
-    assert_eq!(
-        preflight(lacking),
-        "CniPluginMissing: check cni-plugins: `/opt/cni/bin` lacks bridge, portmap"
-    );
-    assert_eq!(joined(Phase::Network, lacking), "CniPluginMissing: `/opt/cni/bin` lacks bridge, portmap");
-    assert_eq!(
-        joined(Phase::Network, |_, observed| {
-            if let Some(Ok(Seen::Present(node))) = &mut observed.watched.node {
-                node.spec = None;
-            }
-        }),
-        "PodCidrMissing: the Node has no podCIDR yet"
-    );
-}
-
-#[test]
-fn the_kubelet_starts_without_the_network_of_others_and_the_wait_for_it_is_told() {
-    let mut world = World::fresh();
-    world.edit(|config, observed| {
-        config.network.plugin = NetworkPlugin::Flannel;
-        observed.cni_confs = Ok(Vec::new());
-    });
-    settle(&mut world);
-    let verdicts = world.plan().verdicts;
-    let missing = "CniMissing: no CNI configuration in `/etc/cni/net.d` yet";
-    assert_eq!(text(&verdicts[&Phase::Network]), missing);
-    assert!(matches!(verdicts[&Phase::Kubelet], Verdict::Satisfied(_)), "{:?}", verdicts[&Phase::Kubelet]);
-    world.edit(|_, observed| observed.cni_confs = Ok(vec!["10-flannel.conflist".to_owned()]));
-    assert_eq!(text(&world.plan().verdicts[&Phase::Network]), "ok: CNI configuration 10-flannel.conflist");
-}
-
-#[test]
 fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_told() {
     let ignore = |config: &mut Config, check: &str| assert!(config.preflight.ignore.insert(check.to_owned()));
     assert_eq!(
         preflight(|config, _| ignore(config, "kublet")),
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
          kubelet-config, kubelet-flags, kube-proxy, kube-proxy-config, kube-proxy-flags, proxy-mode, cri-dockerd, docker, daemon-json, \
-         containerd, containerd-config, cgroup-driver, swap, sandbox-image, images, cni-plugins, cni-conf, certificate, \
-         kubeconfig"
+         containerd, containerd-config, cgroup-driver, swap, sandbox-image, images, cni-plugins, cni-conf, cni-programs, \
+         certificate, kubeconfig"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();
@@ -206,8 +165,8 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
         joined(Phase::Network, |config, observed| {
             ignore(config, "cni-conf");
             ignore(config, "cni-plugins");
-            observed.missing_cni_plugins = vec!["portmap"];
-            observed.cni_confs = Ok(vec!["00-other.conf".to_owned()]);
+            observed.cni.missing = vec!["portmap"];
+            observed.cni.confs = Ok(vec![conf("00-other.conf", r#"{"name": "a", "type": "a"}"#)]);
         })
         .starts_with("ok: ")
     );

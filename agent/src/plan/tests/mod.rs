@@ -8,6 +8,7 @@ mod kubeconfig;
 mod life;
 mod messages;
 mod modes;
+mod network;
 mod pods;
 mod properties;
 mod requests;

@@ -14,8 +14,9 @@ use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::containerd::Found;
 use crate::desired::modes::Module;
-use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
+use crate::desired::{self, DaemonJson, Facts, Program, cni, cni::Network, paths, units};
 use crate::observe::certificates::{self, PendingKey};
+use crate::observe::cni::Conf;
 use crate::observe::runtime::{self, Engine};
 use crate::observe::token::SeenToken;
 use crate::observe::{Attempt, Fact, Observed, Watched};
@@ -58,6 +59,11 @@ fn program(path: &str) -> Program {
     Program { path: Some(path.into()), version: Some("v1.36.3".parse().unwrap()), ..Program::default() }
 }
 
+/// A configuration of the pod network, whose programs are there.
+pub(super) fn conf(file: &str, text: impl AsRef<[u8]>) -> Conf {
+    Conf { file: file.to_owned(), network: Network::read(file, text.as_ref()), missing: Vec::new() }
+}
+
 impl World {
     /// A machine with everything installed and nothing done.
     pub(super) fn fresh() -> Self {
@@ -69,6 +75,7 @@ impl World {
             resolv_conf: "/etc/resolv.conf".into(),
             route_address: Some("10.0.0.2".parse().unwrap()),
             cni_bin_dir: Some("/opt/cni/bin".into()),
+            iptables: Some("/usr/sbin/iptables".into()),
             ..Facts::default()
         };
         let unit = |name: &&'static str| {
@@ -96,8 +103,7 @@ impl World {
             has_kept_token: false,
             renew_proxy: false,
             engine: runtime::inactive(RuntimeKind::Docker),
-            cni_confs: Ok(Vec::new()),
-            missing_cni_plugins: Vec::new(),
+            cni: crate::observe::cni::Found::default(),
             kubelet_health: Err("not active".to_owned()),
             proxy_health: Err("not active".to_owned()),
             other_proxies: Vec::new(),
@@ -221,7 +227,7 @@ impl World {
             self.observed.facts.containerd = Found::new(Some((text, found.mode)), Vec::new());
         }
         if path == cni::bridge_path(&self.config) {
-            self.observed.cni_confs = Ok(vec!["10-kn-agent-bridge.conflist".to_owned()]);
+            self.observed.cni.confs = Ok(vec![conf("10-kn-agent-bridge.conflist", &found.content)]);
         }
         if let Some(name) =
             path.strip_prefix(paths::units()).ok().and_then(|name| name.to_str().map(str::to_owned))
@@ -274,6 +280,7 @@ impl World {
             units::KUBELET => self.observed.kubelet_health = Ok(()),
             units::IMAGES => self.observed.engine.has_sandbox_image = true,
             units::PROXY_CLEANUP => return self.clean_up_after_proxy(),
+            units::FORWARD => (),
             _ => self.observed.proxy_health = Ok(()),
         }
         if let Some(state) = self.unit(name) {
@@ -355,6 +362,11 @@ impl World {
         }
         if path == paths::containerd_config() {
             self.observed.facts.containerd = Found::default();
+        }
+        if path == cni::bridge_path(&self.config)
+            && let Ok(confs) = &mut self.observed.cni.confs
+        {
+            confs.retain(|conf| !path.ends_with(&conf.file));
         }
         self.observed.files.remove(path);
     }

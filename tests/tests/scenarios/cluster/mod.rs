@@ -1,6 +1,7 @@
 //! The administrator's side against real API servers: no machine joins here.
 
 mod approver;
+mod calico;
 mod setup;
 mod tokens;
 
@@ -60,7 +61,22 @@ fn administrators_side(minor: Minor) -> Result<()> {
     tokens::tokens_are_made_listed_and_deleted(&admin).context("tokens")?;
     tokens::nothing_is_approved_unseen_unless_asked_for(&admin).context("approval")?;
     approver::credentials_of_the_unit_are_the_account_s(&admin).context("unit")?;
-    approver::deployment_gets_its_pod(&admin).context("deployment")
+    approver::deployment_gets_its_pod(&admin).context("deployment")?;
+    if minor == Minor::V1_20 {
+        calico::kinds_that_are_not_served_are_named(&admin).context("calico")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn calicos_release_is_applied_and_its_controllers_are_one_with_just_their_rights() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let artefacts = Artefacts::ensure(Minor::V1_36)?;
+    let control_plane = ControlPlane::start("calico", &artefacts)?;
+    let admin = Admin { kubectl: control_plane.kubectl()?, control_plane: &control_plane };
+    calico::releases_with_other_controllers_are_refused(&admin).context("refusals")?;
+    calico::release_is_applied_and_watched(&admin).context("release")?;
+    calico::controllers_of_ours_have_just_their_rights(&admin).context("ours")
 }
 
 struct Admin<'a> {

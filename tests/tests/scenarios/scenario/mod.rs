@@ -159,10 +159,20 @@ impl Scenario {
 
     /// Another machine, which joins under its name with a token of its own.
     pub(crate) fn join_another(&self, name: &str) -> Result<Node> {
+        self.join_another_with(name, |_| Ok(()))
+    }
+
+    /// The same; before it is configured, `prepare` is called with it.
+    pub(crate) fn join_another_with(
+        &self,
+        name: &str,
+        prepare: impl FnOnce(&Node) -> Result<()>,
+    ) -> Result<Node> {
         let artefacts = Artefacts::ensure(self.control_plane.minor())?;
         let node = Node::boot(self.control_plane.run(), &artefacts, name)?;
         install(&node)?;
         self.configure_lab_on(&node)?;
+        prepare(&node)?;
         node.put("/etc/kn-agent/config.yaml", self.fresh_config_of(name)?, 0o600)?;
         Ok(node)
     }
