@@ -159,6 +159,8 @@ reasons! {
     CniPluginMissing: OPERATOR, "install the CNI plugins (Debian: containernetworking-plugins), or set network.binDir; flannel's own program goes where kn-agent cluster init --cni flannel --cni-bin-dir DIR has it put";
     /// flanneld has not said which addresses are this node's.
     FlannelPending: TIME, "its pod on this node says why: kubectl -n kube-flannel get pods -o wide, kubectl -n kube-flannel logs POD";
+    /// calico-node has not said which node this is, or has left no way to the API server.
+    CalicoPending: TIME, "its pod on this node says why: kubectl -n kube-system get pods -o wide -l k8s-app=calico-node, kubectl -n kube-system logs POD";
     /// Another kube-proxy runs on this machine beside ours, and both write the same rules.
     ProxyTwice: OPERATOR, "where the cluster runs kube-proxy as a DaemonSet: proxy.enabled: false, then systemctl disable --now kube-proxy; else remove the DaemonSet";
     /// This machine lacks what kube-proxy's mode needs.

@@ -72,6 +72,8 @@ pub struct Network {
     pub plugins: Vec<String>,
     /// The programs it has done the work by, without repetition: its plugins, those they delegate to, and for addresses.
     pub programs: Vec<String>,
+    /// The kubeconfig that one of its plugins reaches the API server with.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 impl Network {
@@ -108,7 +110,8 @@ impl Network {
         }
         let mut seen = std::collections::BTreeSet::new();
         programs.retain(|program| seen.insert(program.clone()));
-        Ok(Self { name, plugins: types, programs })
+        let kubeconfig = plugins.iter().find_map(|plugin| plugin["kubernetes"]["kubeconfig"].as_str());
+        Ok(Self { name, plugins: types, programs, kubeconfig: kubeconfig.map(PathBuf::from) })
     }
 
     /// Whether it is the bridge's, which nobody else writes.
@@ -145,8 +148,8 @@ mod tests {
         assert_eq!(flannel.plugins, ["flannel", "portmap"]);
         assert_eq!(flannel.programs, ["flannel", "bridge", "host-local", "portmap"]);
         assert!(flannel.has("flannel") && !flannel.has("bridge") && !flannel.is_ours());
-        let calico = r#"{"name": "k8s-pod-network", "plugins": [{"type": "calico", "ipam": {"type": "calico-ipam"}},
-            {"type": "portmap"}, {"type": "bandwidth"}]}"#;
+        let calico = r#"{"name": "k8s-pod-network", "plugins": [{"type": "calico", "ipam": {"type": "calico-ipam"},
+            "kubernetes": {"kubeconfig": "/etc/cni/net.d/calico-kubeconfig"}}, {"type": "portmap"}, {"type": "bandwidth"}]}"#;
         let calico = read("10-calico.conflist", calico).unwrap();
         assert_eq!(calico.programs, ["calico", "calico-ipam", "portmap", "bandwidth"]);
         let placeholder = r#"{"name": "mynet", "type": "bridge", "ipam": {"type": "host-local", "subnet": "10.244.0.0/16"}}"#;

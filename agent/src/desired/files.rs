@@ -85,6 +85,8 @@ pub mod paths {
         proxy_left = "/var/lib/kn-agent/proxy-left";
         /// What flanneld leaves for its CNI plugin.
         flannel_subnet = "/run/flannel/subnet.env";
+        /// What calico-node leaves for its CNI plugin: the name it goes by.
+        calico_nodename = "/var/lib/calico/nodename";
         /// The status document.
         status = "/run/kn-agent/status.json";
         /// Held with a lock while the daemon runs.

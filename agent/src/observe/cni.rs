@@ -1,13 +1,13 @@
 //! The pod network as it is found on the node.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Fact;
 use crate::config::{Config, NetworkPlugin};
 use crate::desired::flannel::Subnet;
 use crate::desired::{Facts, cni, cni_bin_dir, paths};
 use crate::ports::Failure;
-use crate::ports::root::Root;
+use crate::ports::root::{FileOnDisk, Root};
 use crate::reason::Reason;
 
 /// The pod network.
@@ -19,11 +19,32 @@ pub struct Found {
     pub missing: Vec<&'static str>,
     /// What flanneld left; looked for only where it is the plugin.
     pub subnet: Fact<Option<Subnet>>,
+    /// What calico left; looked for only where it is the plugin.
+    pub calico: Calico,
 }
 
 impl Default for Found {
     fn default() -> Self {
-        Self { confs: Ok(Vec::new()), missing: Vec::new(), subnet: Ok(None) }
+        Self { confs: Ok(Vec::new()), missing: Vec::new(), subnet: Ok(None), calico: Calico::default() }
+    }
+}
+
+/// What calico left on the node, and what it can work with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calico {
+    /// The name that calico-node goes by.
+    pub nodename: Fact<Option<String>>,
+    /// The kubeconfig that its configuration names, where that is missing.
+    pub missing_kubeconfig: Option<PathBuf>,
+    /// The interface of its tunnel.
+    pub tunnel: Option<&'static str>,
+    /// The tunnels that this kernel can make: `ipip`, `vxlan`. `None` where it does not say.
+    pub kernel: Option<Vec<&'static str>>,
+}
+
+impl Default for Calico {
+    fn default() -> Self {
+        Self { nodename: Ok(None), missing_kubeconfig: None, tunnel: None, kernel: None }
     }
 }
 
@@ -52,8 +73,13 @@ pub(super) fn look(root: &Root, config: &Config, facts: &Facts) -> Found {
     let directory = cni_bin_dir(config, facts);
     let lacks = |program: &str| !root.exists(&directory.join(program));
     let needed = cni::needed(config.network.plugin).iter().copied();
+    let confs = confs(root, &config.network.conf_dir, &lacks);
     Found {
-        confs: confs(root, &config.network.conf_dir, &lacks),
+        calico: match config.network.plugin {
+            NetworkPlugin::Calico => calico(root, confs.as_deref().unwrap_or_default()),
+            _ => Calico::default(),
+        },
+        confs,
         missing: needed.filter(|program| lacks(program)).collect(),
         subnet: match config.network.plugin {
             NetworkPlugin::Flannel => subnet(root),
@@ -97,4 +123,88 @@ fn subnet(root: &Root) -> Fact<Option<Subnet>> {
     let subnet = Subnet::read(&String::from_utf8_lossy(&file.content));
     let wrong = |why| Failure::new(Reason::FlannelPending, format!("`{}` {why}", path.display()));
     subnet.map(Some).map_err(wrong)
+}
+
+fn calico(root: &Root, confs: &[Conf]) -> Calico {
+    let networks = confs.iter().filter_map(|conf| conf.network.as_ref().ok());
+    let kubeconfig =
+        networks.filter(|network| network.has("calico")).find_map(|network| network.kubeconfig.clone());
+    let nodename = root.read_following(paths::calico_nodename());
+    let text = |file: FileOnDisk| String::from_utf8_lossy(&file.content).trim().to_owned();
+    Calico {
+        nodename: nodename.map(|file| file.map(text)),
+        missing_kubeconfig: kubeconfig.filter(|path| !root.exists(path)),
+        tunnel: ["vxlan.calico", "tunl0"]
+            .into_iter()
+            .find(|interface| root.exists(&Path::new("/sys/class/net").join(interface))),
+        kernel: kernel(root),
+    }
+}
+
+/// A module that is there or part of the kernel has a directory, since both have a parameter; one that can be loaded
+/// stands in the list of those. A container may see no modules at all.
+fn kernel(root: &Root) -> Option<Vec<&'static str>> {
+    let present = Path::new("/sys/module");
+    if !root.exists(present) {
+        return None;
+    }
+    let text = |path: &Path| {
+        let file = root.read_following(path).ok().flatten();
+        file.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default()
+    };
+    let release = text(Path::new("/proc/sys/kernel/osrelease"));
+    let modules = Path::new("/lib/modules").join(release.trim());
+    let mut lists = None;
+    let can = |module: &&'static str| {
+        root.exists(&present.join(module)) || {
+            let lists = lists.get_or_insert_with(|| {
+                text(&modules.join("modules.dep")) + &text(&modules.join("modules.builtin"))
+            });
+            lists.contains(&format!("/{module}.ko"))
+        }
+    };
+    Some(["ipip", "vxlan"].into_iter().filter(can).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let root = Root::new(directory.path());
+        (directory, root)
+    }
+
+    #[test]
+    fn what_calico_left_is_found() {
+        let conf = r#"{"name": "k8s-pod-network", "plugins": [{"type": "calico", "kubernetes": {"kubeconfig": "/etc/cni/net.d/calico-kubeconfig"}}]}"#;
+        let files = [
+            ("etc/cni/net.d/10-calico.conflist", conf),
+            ("opt/cni/bin/calico", ""),
+            ("var/lib/calico/nodename", "n1\n"),
+            ("sys/class/net/vxlan.calico/mtu", "1450"),
+            ("sys/module/vxlan/version", ""),
+            ("proc/sys/kernel/osrelease", "6.1.0\n"),
+            (
+                "lib/modules/6.1.0/modules.dep",
+                "kernel/net/ipv4/ipip.ko.xz: kernel/net/ipv4/ip_tunnel.ko.xz\n",
+            ),
+        ];
+        let (_directory, root) = machine(&files);
+        let lacks = |program: &str| !root.exists(&Path::new("/opt/cni/bin").join(program));
+        let confs = confs(&root, Path::new("/etc/cni/net.d"), &lacks).unwrap();
+        assert_eq!(confs[0].missing, []);
+        let found = calico(&root, &confs);
+        assert_eq!(found.nodename.as_ref().unwrap().as_deref(), Some("n1"));
+        assert_eq!(found.missing_kubeconfig, Some("/etc/cni/net.d/calico-kubeconfig".into()));
+        assert_eq!((found.tunnel, found.kernel), (Some("vxlan.calico"), Some(vec!["ipip", "vxlan"])));
+        let (_directory, bare) = machine(&[]);
+        assert_eq!(calico(&bare, &[]), Calico::default());
+    }
 }

@@ -51,14 +51,16 @@ pub const NAMES: &[&str] = &[
     "cni-plugins",
     "cni-conf",
     "cni-programs",
+    "cni-tunnels",
     "certificate",
     "kubeconfig",
 ];
 
 /// What later phases wait for, each with what stands on it alone. Only a running engine tells its images, and it runs
 /// after these checks; of files that an operator supplies nothing else depends than what uses them; and a network's own
-/// DaemonSet brings its programs, once the node has joined.
-const NOT_HELD_BACK: [&str; 4] = ["sandbox-image", "cni-programs", "certificate", "kubeconfig"];
+/// DaemonSet brings its programs, once the node has joined, and may do without a tunnel.
+const NOT_HELD_BACK: [&str; 5] =
+    ["sandbox-image", "cni-programs", "cni-tunnels", "certificate", "kubeconfig"];
 
 /// Whether the operator wants this check's failure only reported.
 pub(super) fn is_ignored(view: View<'_>, name: &str) -> bool {
@@ -260,6 +262,9 @@ fn of_network(view: View<'_>) -> Vec<(&'static str, Found)> {
         outcomes.push(("cni-conf", conflict.map_or_else(right, Err)));
     }
     outcomes.push(("cni-programs", network::programs(view)));
+    if network.plugin == NetworkPlugin::Calico {
+        outcomes.push(("cni-tunnels", network::tunnels(view)));
+    }
     outcomes
 }
 

@@ -13,6 +13,7 @@ mod approver;
 mod attacks;
 mod bad_host;
 mod bad_world;
+mod calico;
 mod certificates;
 mod cli;
 mod cluster;

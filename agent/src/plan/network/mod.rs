@@ -2,6 +2,8 @@
 
 mod others;
 
+pub(super) use others::tunnels;
+
 use super::preflight::is_ignored;
 use super::{Verdict, View, bring_up, files, later, newest_write};
 use crate::config::NetworkPlugin;

@@ -35,6 +35,7 @@ pub(super) fn verdict(view: View<'_>, plugin: NetworkPlugin) -> Verdict {
     }
     match plugin {
         NetworkPlugin::Flannel => flannel(view),
+        NetworkPlugin::Calico => calico(view),
         _ => {
             forwarded(view).unwrap_or_else(|| Verdict::Satisfied(format!("CNI configuration {}", used.file)))
         }
@@ -124,5 +125,50 @@ fn flannel(view: View<'_>) -> Verdict {
             subnet.subnet
         )),
         Some(pod_cidr) => Verdict::Satisfied(format!("flannel, pods from {pod_cidr}")),
+    }
+}
+
+/// calico-node has said which node this is, and its plugin has what it reaches the API server with: it makes no pod
+/// without either.
+fn calico(view: View<'_>) -> Verdict {
+    let pending = |message: String| Verdict::Waiting {
+        reason: Reason::CalicoPending,
+        message,
+        until: Some(later(view.now)),
+    };
+    let (found, name) = (&view.observed.cni.calico, &view.config.node.name);
+    if let Some(missing) = &found.missing_kubeconfig {
+        return pending(format!("calico's configuration names `{}`, which is not there", missing.display()));
+    }
+    let path = paths::calico_nodename().display();
+    let tunnel =
+        || found.tunnel.map_or_else(|| "without a tunnel".to_owned(), |tunnel| format!("over {tunnel}"));
+    match &found.nodename {
+        Err(failure) => Verdict::from_failure(failure, Some(later(view.now))),
+        Ok(None) => pending(format!("calico-node has not written `{path}` yet")),
+        Ok(Some(other)) if other != name.as_str() => {
+            pending(format!("`{path}` is of another node: {other}, and this one is {name}"))
+        }
+        Ok(Some(_)) => Verdict::Satisfied(format!("calico, {}", tunnel())),
+    }
+}
+
+/// The tunnels that calico could use, for `check`: its releases take ipip where nobody says otherwise.
+pub(in crate::plan) fn tunnels(view: View<'_>) -> Result<String, (Reason, String)> {
+    let Some(kernel) = &view.observed.cni.calico.kernel else {
+        return Ok("not told: there is no /sys/module here".to_owned());
+    };
+    match (kernel.contains(&"ipip"), kernel.contains(&"vxlan")) {
+        (true, true) => Ok("ipip and vxlan".to_owned()),
+        (true, false) => Ok("ipip, no vxlan".to_owned()),
+        (false, true) => Ok("vxlan, no ipip: calico.yaml wants it unless CALICO_IPV4POOL_IPIP is Never; calico-vxlan.yaml \
+                             does not"
+            .to_owned()),
+        (false, false) => Err((
+            Reason::KernelSetting,
+            "this kernel has neither ipip nor vxlan: calico can carry packets by routes alone, between nodes that are \
+             neighbours"
+                .to_owned(),
+        )),
     }
 }

@@ -133,7 +133,7 @@ fn a_sandbox_image_that_is_absent_is_the_runtimes_and_a_finding_of_check() {
     assert_eq!((check.problem.unwrap().0, check.found.as_str()), (Reason::SandboxImageMissing, missing));
 }
 
-fn check_named(world: &World, name: &str) -> Check {
+pub(super) fn check_named(world: &World, name: &str) -> Check {
     let mut found = None;
     world.clone().edit(|config, observed| {
         let view = View { config, desired: None, observed, now: jiff::Timestamp::UNIX_EPOCH };
@@ -150,7 +150,7 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
          kubelet-config, kubelet-flags, kube-proxy, kube-proxy-config, kube-proxy-flags, proxy-mode, cri-dockerd, docker, daemon-json, \
          containerd, containerd-config, cgroup-driver, swap, sandbox-image, images, cni-plugins, cni-conf, cni-programs, \
-         certificate, kubeconfig"
+         cni-tunnels, certificate, kubeconfig"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();

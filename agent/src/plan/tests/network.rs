@@ -1,13 +1,13 @@
 //! The pod network: ours, and what is known of others'.
 
-use super::messages::{fresh, joined, preflight, text};
+use super::messages::{check_named, fresh, joined, preflight, text};
 use super::settle;
 use super::world::{World, conf};
 use crate::config::{Config, NetworkPlugin};
 use crate::desired::flannel::Subnet;
 use crate::desired::{paths, units};
 use crate::observe::Observed;
-use crate::observe::cni::{Conf, Missing};
+use crate::observe::cni::{Calico, Conf, Missing};
 use crate::plan::{Phase, Step, Verdict};
 use crate::ports::cluster::Seen;
 
@@ -115,7 +115,7 @@ fn a_placeholder_that_sorts_before_the_networks_own_is_named_before_joining() {
         wrong(config, observed);
         config.network.plugin = NetworkPlugin::Calico;
     };
-    assert_eq!(fresh(Phase::Preflight, calico), "ok: 14 checks");
+    assert_eq!(fresh(Phase::Preflight, calico), "ok: 15 checks");
     let multus = conf("00-multus.conf", r#"{"name": "m", "type": "multus"}"#);
     assert_eq!(with(vec![multus, flannel()], |_| ()), "ok: flannel, pods from 10.244.0.0/24");
 }
@@ -208,4 +208,52 @@ fn pod_traffic_passes_docker_where_the_network_has_no_rules_of_its_own() {
     );
     assert_eq!(unit(NetworkPlugin::None, None), None);
     assert_eq!(unit(NetworkPlugin::Flannel, Some("10.244.0.0/16")), None);
+}
+
+/// What the phase says of a joined node whose network is calico's.
+fn with_calico(change: impl FnOnce(&mut Calico)) -> String {
+    joined(Phase::Network, |config, observed| {
+        config.network.plugin = NetworkPlugin::Calico;
+        let text = r#"{"name": "k8s-pod-network", "plugins": [{"type": "calico"}]}"#;
+        observed.cni.confs = Ok(vec![conf("10-calico.conflist", text)]);
+        observed.cni.calico.nodename = Ok(Some("n1".to_owned()));
+        change(&mut observed.cni.calico);
+    })
+}
+
+#[test]
+fn what_calico_waits_for_has_a_name() {
+    assert_eq!(with_calico(|_| ()), "ok: calico, without a tunnel");
+    assert_eq!(with_calico(|calico| calico.tunnel = Some("vxlan.calico")), "ok: calico, over vxlan.calico");
+    assert_eq!(
+        with_calico(|calico| calico.nodename = Ok(None)),
+        "CalicoPending: calico-node has not written `/var/lib/calico/nodename` yet"
+    );
+    assert_eq!(
+        with_calico(|calico| calico.nodename = Ok(Some("n2".to_owned()))),
+        "CalicoPending: `/var/lib/calico/nodename` is of another node: n2, and this one is n1"
+    );
+    assert_eq!(
+        with_calico(|calico| calico.missing_kubeconfig = Some("/etc/cni/net.d/calico-kubeconfig".into())),
+        "CalicoPending: calico's configuration names `/etc/cni/net.d/calico-kubeconfig`, which is not there"
+    );
+}
+
+#[test]
+fn tunnels_that_this_kernel_can_make_are_a_finding_of_check() {
+    let told = |kernel: Option<&[&'static str]>| {
+        let mut world = World::fresh();
+        world.edit(|config, observed| {
+            config.network.plugin = NetworkPlugin::Calico;
+            observed.cni.calico.kernel = kernel.map(<[_]>::to_vec);
+        });
+        let check = check_named(&world, "cni-tunnels");
+        (check.problem.is_some(), check.found)
+    };
+    assert_eq!(told(Some(&["ipip", "vxlan"])), (false, "ipip and vxlan".to_owned()));
+    let (wrong, found) = told(Some(&["vxlan"]));
+    assert!(!wrong && found.contains("CALICO_IPV4POOL_IPIP"), "{found}");
+    let (wrong, found) = told(Some(&[]));
+    assert!(wrong && found.contains("neither ipip nor vxlan"), "{found}");
+    assert_eq!(told(None), (false, "not told: there is no /sys/module here".to_owned()));
 }
