@@ -163,8 +163,9 @@ pub fn read(root: &Root, path: &Path) -> Fact<Option<Certificate>> {
     Ok(Some(certificate))
 }
 
-/// How often a link that is being replaced is looked for: two system calls of the kubelet's, on a busy machine.
-const LOOKS: u32 = 1000;
+/// How often a link that is being replaced is looked for, some 10 ms: two system calls of the kubelet's, between which a
+/// busy machine may do something else.
+const LOOKS: u32 = 20_000;
 
 /// The kubelet takes its link away right before it gives the next one its name (client-go, certificate_store.go,
 /// `updateSymlink`), and that is what wakes us: while the next one lies beside it, the node has not lost its certificate.
@@ -215,6 +216,7 @@ pub fn read_pending_key(root: &Root, path: &Path) -> Fact<Option<PendingKey>> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use super::*;
@@ -230,9 +232,13 @@ mod tests {
         assert!(matches!(read(&root, current), Ok(None)));
         symlink("kubelet-client-1.pem", at("kubelet-client-current.pem")).unwrap();
         // Far more often than a kubelet does it, but not at once again.
+        let enough = AtomicBool::new(false);
         let replace = || {
-            for _ in 0..1000 {
-                std::thread::sleep(Duration::from_millis(1));
+            for _ in 0..10_000 {
+                if enough.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(2));
                 symlink("kubelet-client-1.pem", at("kubelet-client-updated.pem")).unwrap();
                 fs::remove_file(at("kubelet-client-current.pem")).unwrap();
                 fs::rename(at("kubelet-client-updated.pem"), at("kubelet-client-current.pem")).unwrap();
@@ -244,13 +250,14 @@ mod tests {
             while !replaced.is_finished() {
                 // The control: who looks once misses it.
                 missed += u32::from(matches!(root.read_following(current), Ok(None)));
+                enough.store(missed >= 3, Ordering::Relaxed);
                 assert!(
                     matches!(read_current(&root, current), Ok(Some(_))),
                     "missed after all, and {missed} times by one look"
                 );
             }
         });
-        assert!(missed > 0, "nothing was replaced");
+        assert!(missed >= 3, "it was hardly ever being replaced");
         assert!(read(&root, current).is_ok_and(|found| found.is_some_and(|found| found.key_fits)));
         // One that was left in between by a kubelet that was killed is not there.
         fs::rename(at("kubelet-client-current.pem"), at("kubelet-client-updated.pem")).unwrap();

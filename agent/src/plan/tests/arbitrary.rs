@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::Node;
 use proptest::prelude::*;
 
+use super::parts::{conf, engine_with};
 use super::signer::Approver;
-use super::world::{World, conf, engine_with};
+use super::world::World;
 use crate::config::ProxyMode;
 use crate::desired::{Program, paths, units};
 use crate::observe::Fact;

@@ -1,7 +1,8 @@
 //! containerd in the place of docker.
 
 use super::messages::text;
-use super::world::{World, engine_with};
+use super::parts::engine_with;
+use super::world::World;
 use super::{Phase, Step, Verdict, settle};
 use crate::config::{Config, RuntimeKind};
 use crate::desired::containerd::Found;
@@ -42,7 +43,7 @@ fn containerd_that_is_missing_dead_or_contradicts_the_kubelet() {
         text(&world.plan().verdicts[&phase])
     };
     let preflight = |change: &dyn Fn(&mut Config, &mut Observed)| of(false, Phase::Preflight, change);
-    assert_eq!(preflight(&|_, _| {}), "ok: 14 checks");
+    assert_eq!(preflight(&|_, _| {}), "ok: 15 checks");
     assert_eq!(
         preflight(&|_, observed| {
             let state = UnitState { load: "not-found".to_owned(), ..UnitState::default() };

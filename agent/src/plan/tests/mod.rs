@@ -9,6 +9,7 @@ mod life;
 mod messages;
 mod modes;
 mod network;
+mod parts;
 mod pods;
 mod properties;
 mod requests;

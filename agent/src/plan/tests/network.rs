@@ -1,8 +1,9 @@
 //! The pod network: ours, and what is known of others'.
 
 use super::messages::{check_named, fresh, joined, preflight, text};
+use super::parts::conf;
 use super::settle;
-use super::world::{World, conf};
+use super::world::World;
 use crate::config::{Config, NetworkPlugin};
 use crate::desired::flannel::Subnet;
 use crate::desired::{paths, units};
@@ -115,7 +116,7 @@ fn a_placeholder_that_sorts_before_the_networks_own_is_named_before_joining() {
         wrong(config, observed);
         config.network.plugin = NetworkPlugin::Calico;
     };
-    assert_eq!(fresh(Phase::Preflight, calico), "ok: 15 checks");
+    assert_eq!(fresh(Phase::Preflight, calico), "ok: 16 checks");
     let multus = conf("00-multus.conf", r#"{"name": "m", "type": "multus"}"#);
     assert_eq!(with(vec![multus, flannel()], |_| ()), "ok: flannel, pods from 10.244.0.0/24");
 }
@@ -129,7 +130,7 @@ fn a_configuration_that_no_runtime_can_work_with_is_named_with_what_it_lacks() {
         "`10-flannel.conflist` needs what `/opt/cni/bin` lacks: flannel (it is in `/usr/lib/cni`), portmap";
     assert_eq!(with(vec![conf.clone()], |_| ()), format!("CniPluginMissing: {why}"));
     let broken = |_: &mut Config, observed: &mut Observed| {
-        observed.cni.confs = Ok(vec![super::world::conf("10-a.conf", "{}")]);
+        observed.cni.confs = Ok(vec![super::parts::conf("10-a.conf", "{}")]);
     };
     let none = |config: &mut Config, observed: &mut Observed| {
         config.network.plugin = NetworkPlugin::None;
@@ -137,7 +138,7 @@ fn a_configuration_that_no_runtime_can_work_with_is_named_with_what_it_lacks() {
     };
     assert_eq!(joined(Phase::Network, none), "CniConfUnusable: `/etc/cni/net.d/10-a.conf` has no `name`");
     // It holds no join back: a DaemonSet may write another.
-    assert_eq!(fresh(Phase::Preflight, none), "ok: 13 checks");
+    assert_eq!(fresh(Phase::Preflight, none), "ok: 14 checks");
     let ignored = |config: &mut Config, observed: &mut Observed| {
         none(config, observed);
         config.preflight.ignore.insert("cni-programs".to_owned());

@@ -8,15 +8,15 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus};
 
 use super::fixture::{FIXTURE, Issued, SPARE};
+use super::parts::{conf, engine_with};
 use super::signer::Approver;
 use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::containerd::Found;
 use crate::desired::modes::Module;
-use crate::desired::{self, DaemonJson, Facts, Program, cni, cni::Network, paths, units};
+use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
-use crate::observe::cni::Conf;
 use crate::observe::runtime::{self, Engine};
 use crate::observe::token::SeenToken;
 use crate::observe::{Attempt, Fact, Observed, Watched};
@@ -57,11 +57,6 @@ fn config() -> Config {
 
 fn program(path: &str) -> Program {
     Program { path: Some(path.into()), version: Some("v1.36.3".parse().unwrap()), ..Program::default() }
-}
-
-/// A configuration of the pod network, whose programs are there.
-pub(super) fn conf(file: &str, text: impl AsRef<[u8]>) -> Conf {
-    Conf { file: file.to_owned(), network: Network::read(file, text.as_ref()), missing: Vec::new() }
 }
 
 impl World {
@@ -397,14 +392,4 @@ impl World {
             .max()
             .unwrap_or(0)
     }
-}
-
-/// An engine that runs, with nothing on it.
-pub(super) fn engine_with(cgroup_driver: &str) -> Engine {
-    let info = runtime::Info {
-        version: "26.1.5".to_owned(),
-        cgroup_driver: cgroup_driver.to_owned(),
-        speaks_v1alpha2: false,
-    };
-    Engine { answers: Ok(()), info: Ok(info), ..runtime::inactive(RuntimeKind::Docker) }
 }
