@@ -4,15 +4,19 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
 use crate::{ControlPlane, process::run};
+
+/// How soon after it was made the API server takes a token.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A client with the identity of a kubeconfig.
 pub(crate) async fn client_of(kubeconfig: &Path) -> Result<Client> {
@@ -70,7 +74,21 @@ impl<'a> Requesters<'a> {
         let kubeconfig = self.control_plane.admin_kubeconfig();
         command.args(["token", "create"]).args(words).arg("--kubeconfig").arg(kubeconfig);
         let printed = tokio::task::spawn_blocking(move || run(&mut command)).await??;
-        Ok(printed.trim().to_owned())
+        let token = printed.trim().to_owned();
+        self.is_known(&self.holder(&token)?).await?;
+        Ok(token)
+    }
+
+    /// The API server reads tokens through a watch, and a busy one knows a new token later than it says that it made it.
+    async fn is_known(&self, holder: &Client) -> Result<()> {
+        let is_refused =
+            |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 401);
+        let begin = Instant::now();
+        while let Err(error) = holder.apiserver_version().await {
+            ensure!(is_refused(&error) && begin.elapsed() < KNOWN_WITHIN, "a new token: {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// The holder of a token.
