@@ -19,6 +19,7 @@ mod cli;
 mod cluster;
 mod containerd;
 mod daemon;
+mod escaping;
 mod flannel;
 mod forward;
 mod import;
