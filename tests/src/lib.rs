@@ -83,4 +83,4 @@ pub use progress::say;
 pub use quirks::config_fragment;
 pub use root::Suite;
 pub use run::Run;
-pub use workload::prove as prove_workload;
+pub use workload::{prove as prove_workload, prove_reachable};

@@ -59,6 +59,27 @@ pub fn prove(control_plane: &ControlPlane, node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// Executes a program in the pod of [`prove`], and reads its log: both go through the API server to the kubelet, which
+/// serves with a certificate that was asked for when it started.
+pub fn prove_reachable(control_plane: &ControlPlane) -> Result<()> {
+    let kubectl = control_plane.kubectl()?;
+    let mut last = String::new();
+    let page = wait_until("kubectl exec", LIMIT, || {
+        match kubectl.run(&["exec", "hello", "--", "cat", "/www/index.html"]) {
+            Ok(page) => Ok(Some(page)),
+            Err(error) => {
+                last = format!("{error:#}");
+                Ok(None)
+            }
+        }
+    });
+    let page = page.with_context(|| last.clone())?;
+    ensure!(page.starts_with("hello from hello on"), "kubectl exec brought {page:?}");
+    kubectl.run(&["logs", "hello"])?;
+    detail("kubectl exec and logs reach the pod");
+    Ok(())
+}
+
 /// Whether an IPv4 subnet such as `10.244.0.0/24` holds an address.
 fn contains(subnet: &str, address: &str) -> bool {
     let Some((network, bits)) = subnet.split_once('/') else { return false };

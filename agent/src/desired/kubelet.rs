@@ -56,6 +56,9 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
     if versions::kubelet_knows(version, "registerWithTaints") && !config.node.taints.is_empty() {
         fields["registerWithTaints"] = super::node::taints(config).into_iter().map(|t| json!(t)).collect();
     }
+    if interface == Interface::CriDockerd && Behaviour::WebSocketsToRuntime.holds(version) {
+        fields["featureGates"] = json!({"ExtendWebSocketsToKubelet": false});
+    }
     fields::merge(&mut fields, &config.kubelet.config);
     eviction::complete(&mut fields, version);
     FileSpec::new(paths::kubelet_config(), fields::yaml("kubelet.config", &fields), 0o600)

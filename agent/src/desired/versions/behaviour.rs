@@ -16,6 +16,9 @@ pub enum Behaviour {
     /// kube-proxy takes away at its start what it left in nftables, or in iptables and ipvs, where its mode is of the other
     /// two. Between iptables and ipvs nothing does.
     ProxyCleansUp,
+    /// It speaks WebSockets with the API server for `kubectl exec` and `attach`, and for that https with the runtime's
+    /// streaming server, unless its gate `ExtendWebSocketsToKubelet` is off. cri-dockerd's speaks http.
+    WebSocketsToRuntime,
 }
 
 /// From which minor version on, and up to but not including which.
@@ -34,7 +37,7 @@ pub struct Span {
 }
 
 /// All of them.
-pub const BEHAVIOURS: [Span; 5] = [
+pub const BEHAVIOURS: [Span; 6] = [
     Span {
         behaviour: Behaviour::Dockershim,
         name: "speaks to docker itself (dockershim); after that docker needs cri-dockerd",
@@ -69,6 +72,14 @@ pub const BEHAVIOURS: [Span; 5] = [
         since: 29,
         until: u16::MAX,
         source: "k8s.io/kubernetes v1.29, cmd/kube-proxy/app/server_others.go: platformCleanup",
+    },
+    Span {
+        behaviour: Behaviour::WebSocketsToRuntime,
+        name: "speaks WebSockets for `kubectl exec`, which fails with cri-dockerd: beside it its gate \
+               `ExtendWebSocketsToKubelet` is off",
+        since: 36,
+        until: u16::MAX,
+        source: "KEP-4006, Mirantis/cri-dockerd#560",
     },
 ];
 
