@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Fact;
+use super::{Fact, modules};
 use crate::config::{Config, NetworkPlugin};
 use crate::desired::flannel::Subnet;
+use crate::desired::modes::Module;
 use crate::desired::{Facts, cni, cni_bin_dir, paths};
 use crate::ports::Failure;
 use crate::ports::root::{FileOnDisk, Root};
@@ -148,20 +149,9 @@ fn kernel(root: &Root) -> Option<Vec<&'static str>> {
     if !root.exists(present) {
         return None;
     }
-    let text = |path: &Path| {
-        let file = root.read_following(path).ok().flatten();
-        file.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default()
-    };
-    let release = text(Path::new("/proc/sys/kernel/osrelease"));
-    let modules = Path::new("/lib/modules").join(release.trim());
-    let mut lists = None;
+    let release = modules::release(root);
     let can = |module: &&'static str| {
-        root.exists(&present.join(module)) || {
-            let lists = lists.get_or_insert_with(|| {
-                text(&modules.join("modules.dep")) + &text(&modules.join("modules.builtin"))
-            });
-            lists.contains(&format!("/{module}.ko"))
-        }
+        root.exists(&present.join(module)) || modules::on_disk(root, &release, module) == Module::Loadable
     };
     Some(["ipip", "vxlan"].into_iter().filter(can).collect())
 }

@@ -6,6 +6,7 @@ mod containerd;
 mod docker;
 pub mod facts;
 mod modes;
+mod modules;
 pub mod proxies;
 pub mod runtime;
 pub mod supplied;

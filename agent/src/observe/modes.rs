@@ -1,9 +1,9 @@
 //! What kube-proxy's modes find on this machine. Nothing of it needs a right, so rules themselves are not looked at.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use super::facts::is_executable;
+use super::modules;
 use crate::config::{Config, ProxyMode};
 use crate::desired::modes::{Means, Module, programs};
 use crate::ports::root::Root;
@@ -12,10 +12,7 @@ use crate::ports::root::Root;
 const UNIT_PATH: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 
 pub(super) fn means(root: &Root, config: &Config) -> Means {
-    let text = |path: &str| root.read_following(Path::new(path)).ok().flatten();
-    let kernel =
-        text("/proc/sys/kernel/osrelease").map(|file| String::from_utf8_lossy(&file.content).into_owned());
-    let kernel = kernel.unwrap_or_default().trim().to_owned();
+    let kernel = modules::release(root);
     let is_missing = |program: &&str| {
         !UNIT_PATH.iter().any(|directory| is_executable(&root.path(&Path::new(directory).join(program))))
     };
@@ -33,19 +30,7 @@ fn ipvs(root: &Root, kernel: &str) -> Module {
     if root.exists(Path::new("/proc/net/ip_vs")) {
         return Module::Present;
     }
-    let directory = Path::new("/lib/modules").join(kernel);
-    let lists = ["modules.dep", "modules.builtin"].map(|name| root.read_following(&directory.join(name)));
-    let names = lists.iter().filter_map(|list| list.as_ref().ok()?.as_ref());
-    if names.into_iter().any(|list| has_ipvs(&String::from_utf8_lossy(&list.content))) {
-        return Module::Loadable;
-    }
-    let hidden =
-        std::fs::metadata(root.path(&directory)).is_err_and(|error| error.kind() != ErrorKind::NotFound);
-    if hidden || lists.iter().any(Result::is_err) { Module::Unknown } else { Module::Absent }
-}
-
-fn has_ipvs(list: &str) -> bool {
-    list.lines().filter_map(|line| line.split(':').next()).any(|path| path.contains("/ip_vs.ko"))
+    modules::on_disk(root, kernel, "ip_vs")
 }
 
 #[cfg(test)]

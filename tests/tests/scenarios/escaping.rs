@@ -17,6 +17,9 @@ const PROGRAM: &str = "/usr/local/bin/lab words";
 const GOT: &str = "/run/lab-words";
 const INJECTED: &str = "/run/lab-injected";
 
+/// A directive more, for a unit that takes it as it is.
+const INJECTION: &str = "\n[Service]\nExecStartPre=/usr/bin/touch /run/lab-injected\n";
+
 /// What words are made of: whatever means something to systemd, to a shell, or to somebody who wants a directive more.
 const PARTS: [&str; 44] = [
     "a",
@@ -60,7 +63,7 @@ const PARTS: [&str; 44] = [
     "|",
     "*",
     "~",
-    "\n[Service]\nExecStartPre=/usr/bin/touch /run/lab-injected\n",
+    INJECTION,
     "\nExecStart=\nExecStart=/usr/bin/touch /run/lab-injected\n",
     "\" /usr/bin/touch /run/lab-injected \"",
 ];
@@ -131,7 +134,7 @@ fn words_arrive(minor: Minor, name: &str) -> Result<()> {
 
     // The control: written as it is, the same word is executed.
     let mut careless = String::new();
-    write!(careless, "ExecStart=\"{PROGRAM}\" --f={}", PARTS[41])?;
+    write!(careless, "ExecStart=\"{PROGRAM}\" --f={INJECTION}")?;
     run(&node, &unit([careless]))?;
     node.get(INJECTED).context("the same word without quotes was not executed").map(drop)
 }
