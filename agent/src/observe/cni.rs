@@ -143,17 +143,20 @@ fn calico(root: &Root, confs: &[Conf]) -> Calico {
 }
 
 /// A module that is there or part of the kernel has a directory, since both have a parameter; one that can be loaded
-/// stands in the list of those. A container may see no modules at all.
+/// stands in the list of those. A container may see no modules at all, and the daemon's sandbox hides the lists.
 fn kernel(root: &Root) -> Option<Vec<&'static str>> {
     let present = Path::new("/sys/module");
     if !root.exists(present) {
         return None;
     }
     let release = modules::release(root);
-    let can = |module: &&'static str| {
-        root.exists(&present.join(module)) || modules::on_disk(root, &release, module) == Module::Loadable
-    };
-    Some(["ipip", "vxlan"].into_iter().filter(can).collect())
+    let found = ["ipip", "vxlan"].map(|module| {
+        let is_present = root.exists(&present.join(module));
+        (module, if is_present { Module::Present } else { modules::on_disk(root, &release, module) })
+    });
+    let is_told = found.iter().all(|(_, state)| *state != Module::Unknown);
+    let there = found.iter().filter(|(_, state)| *state != Module::Absent).map(|(module, _)| *module);
+    is_told.then(|| there.collect())
 }
 
 #[cfg(test)]
@@ -194,6 +197,13 @@ mod tests {
         assert_eq!(found.nodename.as_ref().unwrap().as_deref(), Some("n1"));
         assert_eq!(found.missing_kubeconfig, Some("/etc/cni/net.d/calico-kubeconfig".into()));
         assert_eq!((found.tunnel, found.kernel), (Some("vxlan.calico"), Some(vec!["ipip", "vxlan"])));
+        // As the daemon's sandbox has it: the lists can't be reached, and what is not loaded is not thought absent.
+        let hidden =
+            [("sys/module/vxlan/version", ""), ("proc/sys/kernel/osrelease", "6.1.0\n"), ("lib/modules", "")];
+        let (directory, root) = machine(&hidden);
+        assert_eq!(calico(&root, &[]).kernel, None);
+        std::fs::create_dir(directory.path().join("sys/module/ipip")).unwrap();
+        assert_eq!(calico(&root, &[]).kernel, Some(vec!["ipip", "vxlan"]));
         let (_directory, bare) = machine(&[]);
         assert_eq!(calico(&bare, &[]), Calico::default());
     }

@@ -156,7 +156,7 @@ fn calico(view: View<'_>) -> Verdict {
 /// The tunnels that calico could use, for `check`: its releases take ipip where nobody says otherwise.
 pub(in crate::plan) fn tunnels(view: View<'_>) -> Result<String, (Reason, String)> {
     let Some(kernel) = &view.observed.cni.calico.kernel else {
-        return Ok("not told: there is no /sys/module here".to_owned());
+        return Ok("not told: modules are hidden here".to_owned());
     };
     match (kernel.contains(&"ipip"), kernel.contains(&"vxlan")) {
         (true, true) => Ok("ipip and vxlan".to_owned()),

@@ -256,5 +256,5 @@ fn tunnels_that_this_kernel_can_make_are_a_finding_of_check() {
     assert!(!wrong && found.contains("CALICO_IPV4POOL_IPIP"), "{found}");
     let (wrong, found) = told(Some(&[]));
     assert!(wrong && found.contains("neither ipip nor vxlan"), "{found}");
-    assert_eq!(told(None), (false, "not told: there is no /sys/module here".to_owned()));
+    assert_eq!(told(None), (false, "not told: modules are hidden here".to_owned()));
 }
