@@ -163,6 +163,8 @@ reasons! {
     CalicoPending: TIME, "its pod on this node says why: kubectl -n kube-system get pods -o wide -l k8s-app=calico-node, kubectl -n kube-system logs POD";
     /// Another kube-proxy runs on this machine beside ours, and both write the same rules.
     ProxyTwice: OPERATOR, "where the cluster runs kube-proxy as a DaemonSet: proxy.enabled: false, then systemctl disable --now kube-proxy; else remove the DaemonSet";
+    /// The kubelet lets in whom it does not know, or answers everybody on a port of its own.
+    KubeletOpen: OPERATOR, "kubelet.yaml closes both: look for a flag in a drop-in that opens one (systemctl cat kubelet: --anonymous-auth, --read-only-port), take it out, systemctl daemon-reload, systemctl restart kubelet";
     /// This machine lacks what kube-proxy's mode needs.
     ProxyModeUnsupported: OPERATOR, "do what the message says, or set proxy.mode to one that this machine has what it needs for; kn-agent check says so";
     /// The component's health endpoint does not answer ok.

@@ -111,8 +111,8 @@ pub(super) struct ClientCaFragment {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct DnsFragment {
-    /// Address of the cluster's DNS Service, e.g. `10.96.0.10`, also as a list of one. Default: none, pods then resolve
-    /// as the node does.
+    /// Address of the cluster's DNS Service, e.g. `10.96.0.10`, also as a list of one. Default: that of the Service
+    /// `kube-system/kube-dns`, asked for with the node's own identity; pods resolve as the node does where there is none.
     pub(super) address: Option<TextOrList>,
     /// The cluster's domain; a trailing dot is dropped. Default: `cluster.local`.
     pub(super) domain: Option<String>,

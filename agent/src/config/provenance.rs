@@ -21,7 +21,8 @@ const FOREIGN: [&str; 5] =
     ["runtime.daemonJson.", "kubelet.config.", "kubelet.extraArgs.", "proxy.config.", "proxy.extraArgs."];
 
 /// Values that are found on the machine when they are needed, unless they are written.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 6] = [
+    ("cluster.dns.address", "the cluster's Service `kube-system/kube-dns`, where there is one"),
     ("kubelet.binary", "searched for in the usual directories"),
     ("network.binDir", "the first usual directory that holds the plugins the configuration needs"),
     ("node.address", "the source address of the route to `cluster.server`"),

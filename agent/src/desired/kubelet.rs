@@ -1,13 +1,15 @@
 //! KubeletConfiguration, and the unit with the flags that have no field.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::versions::{self, Behaviour};
-use super::{Facts, FileSpec, Interface, Version, address, cni_bin_dir, eviction, fields, paths, units};
+use super::{
+    Facts, FileSpec, Interface, Version, address, cni_bin_dir, eviction, fields, paths, reserved_cgroups,
+    units,
+};
 use crate::config::Config;
 
 /// `/etc/kubernetes/kubelet.yaml`: ours, with the operator's fields merged over it.
@@ -43,8 +45,9 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
             fields["tlsPrivateKeyFile"] = json!(pair.key);
         }
     }
-    if let Some(dns) = config.cluster.dns.address {
-        fields["clusterDNS"] = json!([dns]);
+    // Both or neither: one alone does not work (the kubelet's event `MissingClusterDNS`).
+    if let Some(address) = config.cluster.dns.address.or(facts.cluster_dns.address()) {
+        fields["clusterDNS"] = json!([address]);
         fields["clusterDomain"] = json!(config.cluster.dns.domain);
     }
     let interface = Interface::of(config.runtime.kind, version);
@@ -106,50 +109,6 @@ fn flags(config: &Config, facts: &Facts, version: Version) -> Vec<(String, Strin
     flags.into_iter().collect()
 }
 
-/// The hierarchies of cgroup v1 in which the kubelet wants to find a cgroup that it is to enforce a reservation on
-/// (`pkg/kubelet/cm`, `cgroupManagerImpl.Exists`).
-pub const HIERARCHIES: &[&str] = &["cpu", "cpuacct", "cpuset", "hugetlb", "memory", "pids", "systemd"];
-
-/// What makes the cgroups that reservations are enforced on. systemd makes them in the hierarchies that it uses, and the
-/// kubelet ends where one is missing in another ("Failed to enforce Kube Reserved Cgroup Limits"). On cgroup v2 and with
-/// the driver `systemd` it is slices that count, which systemd makes.
-fn reserved_cgroups(config: &Config, facts: &Facts, cgroup_driver: &str) -> String {
-    let fields = &config.kubelet.config;
-    let enforced = fields.get("enforceNodeAllocatable").and_then(Value::as_array);
-    let is_enforced = |level: &str| enforced.is_some_and(|levels| levels.iter().any(|found| *found == level));
-    let (mut made, mut filled) = (String::new(), String::new());
-    for (level, field) in
-        [("kube-reserved", "kubeReservedCgroup"), ("system-reserved", "systemReservedCgroup")]
-    {
-        let Some(cgroup) = fields.get(field).and_then(Value::as_str).filter(|_| is_enforced(level)) else {
-            continue;
-        };
-        let cgroup = cgroup.trim_matches('/');
-        if cgroup_driver != "cgroupfs" || cgroup.is_empty() || cgroup.split('/').any(|part| part == "..") {
-            continue;
-        }
-        for hierarchy in &facts.cgroup_hierarchies {
-            made.push(' ');
-            made.push_str(&units::word(&format!("/sys/fs/cgroup/{hierarchy}/{cgroup}")));
-            if *hierarchy == "cpuset" {
-                let parts: Vec<String> = cgroup.split('/').map(units::word).collect();
-                let _ = writeln!(
-                    filled,
-                    "ExecStartPre=/bin/sh -ec {} sh {}",
-                    units::word(CPUSET),
-                    parts.join(" ")
-                );
-            }
-        }
-    }
-    if made.is_empty() { made } else { format!("ExecStartPre=/bin/mkdir -p{made}\n{filled}") }
-}
-
-/// A new cgroup of `cpuset` has no processor and no memory, and none below it can be given any: the kubelet 1.36, which
-/// gives them, ends with "permission denied". Each that has none takes those of the one above it.
-const CPUSET: &str = "cd /sys/fs/cgroup/cpuset; for part; do for file in cpuset.cpus cpuset.mems; do \
-                      test -n \"$(cat $part/$file)\" || cat $file > $part/$file; done; cd $part; done";
-
 /// `kubelet.service`. `None` while the program is not found.
 ///
 /// `Wants=` and not `Requires=` on the engine: the kubelet is to outlive a restart of it. The condition keeps it from
@@ -157,6 +116,8 @@ const CPUSET: &str = "cd /sys/fs/cgroup/cpuset; for part; do for file in cpuset.
 pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &str) -> Option<FileSpec> {
     let program = facts.kubelet.path.as_ref()?;
     let engine = Interface::of(config.runtime.kind, version).units().join(" ");
+    let slices = reserved_cgroups::slices(config, cgroup_driver);
+    let before: String = [engine].into_iter().chain(slices).collect::<Vec<_>>().join(" ");
     let certificate =
         config.identity.supplied.as_ref().map_or(paths::kubelet_client(), |pair| &pair.certificate);
     let mut text = format!(
@@ -164,8 +125,8 @@ pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &st
          [Unit]\n\
          Description=Kubernetes kubelet\n\
          Documentation=https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/\n\
-         Wants=network-online.target {engine}\n\
-         After=network-online.target {engine}\n\
+         Wants=network-online.target {before}\n\
+         After=network-online.target {before}\n\
          ConditionPathExists={certificate}\n\
          StartLimitIntervalSec=0\n\
          \n\
@@ -180,7 +141,7 @@ pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &st
              Environment=AWS_EC2_METADATA_DISABLED=true\n",
         );
     }
-    text.push_str(&reserved_cgroups(config, facts, cgroup_driver));
+    text.push_str(&reserved_cgroups::commands(config, facts, cgroup_driver));
     text.push_str(&units::exec_start(&program.display().to_string(), &flags(config, facts, version)));
     text.push_str(
         "Restart=always\n\

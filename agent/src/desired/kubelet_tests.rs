@@ -6,30 +6,34 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use serde_json::Value;
+
 use crate::config::{HostFacts, Sources, load};
 use crate::observe::facts;
 use crate::ports::root::Root;
 
-/// The kubelet's unit on a machine whose `/sys/fs/cgroup` has these directories, under this configuration.
-fn unit_on(cgroups: &[&str], kubelet: &str) -> String {
+/// A configuration with this for the kubelet, and the machine it stands on.
+fn configured(kubelet: &str) -> (Config, tempfile::TempDir) {
     let machine = tempfile::tempdir().unwrap();
-    let put = |path: &str, text: &str| {
-        let path = machine.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
-    for cgroup in cgroups {
-        put(&format!("sys/fs/cgroup/{cgroup}"), "");
-    }
     let ca = rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).unwrap().cert.pem();
-    put("ca.pem", &ca);
-    let text = format!(
-        "cluster: {{server: 'https://10.0.0.1:6443', ca: {{file: /ca.pem}}}}\nkubelet: {{config: {kubelet}}}\n"
-    );
-    put("etc/kn-agent/config.yaml", &text);
+    fs::create_dir_all(machine.path().join("etc/kn-agent")).unwrap();
+    fs::write(machine.path().join("ca.pem"), ca).unwrap();
+    let text =
+        format!("cluster: {{server: 'https://10.0.0.1:6443', ca: {{file: /ca.pem}}}}\nkubelet: {kubelet}\n");
+    fs::write(machine.path().join("etc/kn-agent/config.yaml"), text).unwrap();
     let sources = Sources { root: machine.path().to_owned(), only: None, env: Vec::new() };
-    let config =
-        load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() }).unwrap().config;
+    let host = HostFacts { hostname: "n1".to_owned(), processors: 2, memory: 8 << 30 };
+    (load(&sources, &host).unwrap().config, machine)
+}
+
+/// The kubelet's unit on a machine whose `/sys/fs/cgroup` has these files, under this configuration.
+fn unit_on(cgroups: &[&str], kubelet: &str) -> String {
+    let (config, machine) = configured(&format!("{{config: {kubelet}}}"));
+    for cgroup in cgroups {
+        let path = machine.path().join("sys/fs/cgroup").join(cgroup);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
     let mut facts = facts::quick(&Root::new(machine.path()), &config);
     facts.kubelet.path = Some(Path::new("/usr/bin/kubelet").to_owned());
     let driver = crate::desired::runtime::kubelet_cgroup_driver(&config, &facts);
@@ -41,61 +45,100 @@ const V1: [&str; 3] = ["cpuset/cgroup.procs", "memory/cgroup.procs", "blkio/cgro
 const RESERVED: &str = "{enforceNodeAllocatable: [pods, kube-reserved, system-reserved], \
                         kubeReservedCgroup: /system.slice/kubelet.service, systemReservedCgroup: /system.slice}";
 
+fn lines<'a>(unit: &'a str, start: &str) -> Vec<&'a str> {
+    unit.lines().filter(|line| line.starts_with(start)).collect()
+}
+
 #[test]
 fn cgroups_of_enforced_reservations_are_made_in_each_hierarchy_of_v1() {
     let unit = unit_on(&V1, RESERVED);
-    let line = unit.lines().find(|line| line.starts_with("ExecStartPre=")).unwrap();
+    let made = lines(&unit, "ExecStartPre=/bin/sh -ec \"mkdir ");
     assert_eq!(
-        line,
-        "ExecStartPre=/bin/mkdir -p /sys/fs/cgroup/cpuset/system.slice/kubelet.service \
-         /sys/fs/cgroup/memory/system.slice/kubelet.service /sys/fs/cgroup/cpuset/system.slice \
-         /sys/fs/cgroup/memory/system.slice"
+        made,
+        ["system.slice/kubelet.service", "system.slice"].map(|cgroup| format!(
+            "ExecStartPre=/bin/sh -ec \"mkdir -p \\\"$$@\\\"\" sh /sys/fs/cgroup/cpuset/{cgroup} /sys/fs/cgroup/memory/{cgroup}"
+        ))
+    );
+    assert!(
+        lines(&unit, "ExecStartPre=")[0].ends_with(" sh /sys/fs/cgroup/cpuset /sys/fs/cgroup/memory"),
+        "{unit}"
     );
 }
 
 #[test]
 fn cpusets_are_filled_from_the_root_down() {
-    let unit = unit_on(&V1, RESERVED);
-    let lines: Vec<&str> = unit.lines().filter(|line| line.starts_with("ExecStartPre=/bin/sh ")).collect();
-    assert!(lines[0].ends_with(" sh system.slice kubelet.service") && lines[1].ends_with(" sh system.slice"));
-    assert!(lines.len() == 2 && lines[0].contains("cat $$file > $$part/$$file"), "{lines:?}");
+    let of_cpuset = |unit: &str| -> Vec<String> {
+        lines(unit, "ExecStartPre=")
+            .into_iter()
+            .filter(|line| line.contains("cpuset.mems"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let filled = of_cpuset(&unit_on(&V1, RESERVED));
+    assert!(
+        filled[0].ends_with(" sh system.slice kubelet.service") && filled[1].ends_with(" sh system.slice")
+    );
+    assert!(filled.len() == 2 && filled[0].contains("cat $$file > \\\"$$part/$$file\\\""), "{filled:?}");
     // Where there is no such hierarchy there is nothing to fill.
     let unit = unit_on(&["memory/cgroup.procs"], RESERVED);
-    assert!(unit.contains("ExecStartPre=/bin/mkdir") && !unit.contains("/bin/sh"), "{unit}");
+    assert!(unit.contains("mkdir") && of_cpuset(&unit).is_empty(), "{unit}");
 }
 
 #[test]
 fn no_cgroup_is_made_that_nobody_asks_for() {
-    for (cgroups, kubelet) in [
+    for kubelet in [
         // Nothing is enforced, or on no cgroup, or with slices of systemd's.
-        (&V1[..], "{}"),
-        (&V1[..], "{kubeReservedCgroup: /system.slice/kubelet.service}"),
-        (&V1[..], "{enforceNodeAllocatable: [pods, kube-reserved]}"),
-        (&V1[..], "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /a, cgroupDriver: systemd}"),
-        (&V1[..], "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /../etc}"),
-        // On v2 a directory `cpuset` is no hierarchy.
-        (
-            &["cgroup.controllers", "cpuset/cgroup.procs"][..],
-            "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /a, cgroupDriver: cgroupfs}",
-        ),
+        "{}",
+        "{kubeReservedCgroup: /system.slice/kubelet.service}",
+        "{enforceNodeAllocatable: [pods, kube-reserved]}",
+        "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /a.slice, cgroupDriver: systemd}",
+        "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /../etc}",
     ] {
-        let unit = unit_on(cgroups, kubelet);
+        let unit = unit_on(&V1, kubelet);
         assert!(!unit.contains("ExecStartPre="), "{kubelet}: {unit}");
     }
 }
 
+#[test]
+fn on_v2_there_is_one_directory_with_the_controllers_of_all_above_it() {
+    // A directory `cpuset` is no hierarchy there.
+    let machine = ["cgroup.controllers", "cpuset/cgroup.procs"];
+    let kubelet = "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /kube/daemons, cgroupDriver: cgroupfs}";
+    let unit = unit_on(&machine, kubelet);
+    let made = lines(&unit, "ExecStartPre=");
+    assert!(made.len() == 2 && made[0].ends_with(" sh /sys/fs/cgroup"), "{made:?}");
+    assert!(made[1].contains("cgroup.subtree_control") && made[1].ends_with(" sh kube daemons"), "{made:?}");
+}
+
+#[test]
+fn slices_are_wanted_before_the_kubelet_and_other_names_are_refused() {
+    let of = |cgroup: &str| {
+        format!(
+            "{{enforceNodeAllocatable: [pods, kube-reserved], kubeReservedCgroup: {cgroup}, cgroupDriver: systemd}}"
+        )
+    };
+    let unit = unit_on(&["cgroup.controllers"], &of("/podruntime.slice/podruntime-kube.slice"));
+    for key in ["Wants", "After"] {
+        let line = format!("{key}=network-online.target docker.service podruntime-kube.slice");
+        assert!(unit.lines().any(|found| found == line), "{unit}");
+    }
+    assert!(!unit.contains("ExecStartPre="), "{unit}");
+    let misnamed = |cgroup: &str, driver: &str| {
+        let kubelet = format!("{{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: {cgroup}}}");
+        reserved_cgroups::misnamed(&configured(&format!("{{config: {kubelet}}}")).0, driver)
+    };
+    assert_eq!(
+        misnamed("/system.slice/kubelet.service", "systemd").unwrap(),
+        "kubelet.config.kubeReservedCgroup is `/system.slice/kubelet.service`: with the cgroup driver systemd it must be a \
+         slice, e.g. `/kubelet.slice`"
+    );
+    assert_eq!(misnamed("/system.slice/kubelet.service", "cgroupfs"), None);
+    assert_eq!(misnamed("/kubelet.slice", "systemd"), None);
+}
+
 /// `kubelet.yaml` of a version, on a machine with 2 processors and 8 GiB.
 fn fields_of(version: &str, kubelet: &str) -> Value {
-    let ca = rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).unwrap().cert.pem();
-    let machine = tempfile::tempdir().unwrap();
-    fs::create_dir_all(machine.path().join("etc/kn-agent")).unwrap();
-    fs::write(machine.path().join("ca.pem"), ca).unwrap();
-    let text =
-        format!("cluster: {{server: 'https://10.0.0.1:6443', ca: {{file: /ca.pem}}}}\nkubelet: {kubelet}\n");
-    fs::write(machine.path().join("etc/kn-agent/config.yaml"), text).unwrap();
-    let sources = Sources { root: machine.path().to_owned(), only: None, env: Vec::new() };
-    let host = HostFacts { hostname: "n1".to_owned(), processors: 2, memory: 8 << 30 };
-    let config = load(&sources, &host).unwrap().config;
+    let (config, _machine) = configured(kubelet);
     let spec = configuration(&config, &Facts::default(), version.parse().unwrap(), "systemd");
     serde_saphyr::from_str(&String::from_utf8(spec.content).unwrap()).unwrap()
 }

@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod cluster_info;
 pub mod cni;
 pub mod containerd;
+pub mod dns;
 pub mod engine;
 mod eviction;
 pub mod fields;
@@ -16,6 +17,7 @@ pub mod kubelet;
 pub mod modes;
 pub mod node;
 pub mod proxy;
+pub mod reserved_cgroups;
 pub mod runtime;
 mod toml;
 pub mod units;
@@ -62,6 +64,8 @@ pub struct Facts {
     pub resolv_conf: PathBuf,
     /// The address on the way to the API server.
     pub route_address: Option<IpAddr>,
+    /// The cluster's own DNS, where the configuration names none.
+    pub cluster_dns: dns::ClusterDns,
     /// The directory the CNI plugins were found in.
     pub cni_bin_dir: Option<PathBuf>,
     /// Whether the certificate that was issued before is one to serve with; `None` where there is none or it can't be

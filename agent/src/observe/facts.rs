@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::{modes, supplied};
 use crate::config::{Config, RuntimeKind};
-use crate::desired::{DaemonJson, Facts, FileId, Program, cni, containerd, images, kubelet, paths};
+use crate::desired::dns::{self, ClusterDns};
+use crate::desired::{DaemonJson, Facts, FileId, Program, cni, containerd, images, paths, reserved_cgroups};
 use crate::ports::{Failure, program, root::Root};
 
 /// Where programs are searched for.
@@ -41,6 +42,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         modes: modes::means(root, config),
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),
+        cluster_dns: ClusterDns::Unknown,
         cni_bin_dir: CNI_SEARCHED
             .iter()
             .map(PathBuf::from)
@@ -71,7 +73,7 @@ fn hierarchies(root: &Root) -> Vec<&'static str> {
         return Vec::new();
     }
     let is_mounted = |name: &&str| root.exists(&Path::new("/sys/fs/cgroup").join(name).join("cgroup.procs"));
-    kubelet::HIERARCHIES.iter().copied().filter(is_mounted).collect()
+    reserved_cgroups::HIERARCHIES.iter().copied().filter(is_mounted).collect()
 }
 
 /// The version of a program, and its flags where there are some to be checked: each costs 0.1 to 0.5 s.
@@ -168,6 +170,13 @@ fn image_tars(root: &Root, directory: &Path) -> Vec<(PathBuf, i64)> {
 fn resolv_conf(root: &Root) -> PathBuf {
     let real = Path::new("/run/systemd/resolve/resolv.conf");
     if root.exists(real) { real.to_owned() } else { PathBuf::from("/etc/resolv.conf") }
+}
+
+/// What the kubelet's configuration on disk says of the cluster's DNS, where the cluster is asked.
+pub fn written_dns(root: &Root, config: &Config) -> ClusterDns {
+    let read = || root.read(paths::kubelet_config()).ok()?;
+    let file = dns::is_asked(config).then(read).flatten();
+    file.map_or(ClusterDns::Unknown, |file| ClusterDns::written(&file.content))
 }
 
 /// The source address the kernel chooses for the API server; no packet is sent. `None` where the server is a name: the

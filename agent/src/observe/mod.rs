@@ -1,5 +1,6 @@
 //! What is true of the node. The only readers; every fact that can be unknown says why.
 
+pub mod access;
 pub mod certificates;
 pub mod cni;
 mod containerd;
@@ -118,6 +119,8 @@ pub struct Observed {
     pub kubelet_health: Result<(), String>,
     /// As above, kube-proxy's.
     pub proxy_health: Result<(), String>,
+    /// How the kubelet received a stranger, or why it did not; asked once a start of its, when the node is Ready.
+    pub access: Option<Result<access::Access, String>>,
     /// Other kube-proxies, looked for once the node has joined: a DaemonSet's comes after that.
     pub other_proxies: Vec<proxies::OtherProxy>,
     /// What the API server says.
@@ -143,6 +146,8 @@ pub struct Eyes<'a> {
     pub config: &'a Config,
     /// What the engine said of itself since it started.
     pub engine: Option<&'a Fact<runtime::Info>>,
+    /// How the kubelet received a stranger since it started.
+    pub access: Option<&'a Result<access::Access, String>>,
     /// What the API server said.
     pub watched: &'a Watched,
     /// Steps that failed.
@@ -203,6 +208,7 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
         cni: cni::look(root, eyes.config, facts),
         kubelet_health,
         proxy_health,
+        access: eyes.access.cloned(),
         other_proxies: if twice { proxies::others(root) } else { Vec::new() },
         watched: eyes.watched.clone(),
         attempts: eyes.attempts.clone(),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Verdict, View, images, later, needs_cri_dockerd, network, settings, supplied};
 use crate::config::{NetworkPlugin, RuntimeKind};
-use crate::desired::{DaemonJson, Program, cni, engine, paths, runtime, versions};
+use crate::desired::{DaemonJson, Program, cni, engine, paths, reserved_cgroups, runtime, versions};
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
 
@@ -221,6 +221,14 @@ fn program(name: &str, found: &Program, configured: Option<&std::path::Path>) ->
 /// What is contradictory before anything runs; the driver of an engine that runs is the runtime's phase's. containerd is
 /// told the kubelet's.
 fn cgroup_driver(view: View<'_>) -> Found {
+    let driver = equal_cgroup_driver(view)?;
+    match reserved_cgroups::misnamed(view.config, &driver) {
+        Some(why) => Err((Reason::CgroupDriverMismatch, why)),
+        None => Ok(driver),
+    }
+}
+
+fn equal_cgroup_driver(view: View<'_>) -> Found {
     if view.config.runtime.kind == RuntimeKind::Containerd {
         return Ok(runtime::kubelet_cgroup_driver(view.config, &view.observed.facts));
     }

@@ -1,7 +1,10 @@
 //! What a join need not wait for.
 
+use std::net::SocketAddr;
+
 use super::{Step, Verdict, View, files, supplied, unit};
 use crate::desired::units;
+use crate::observe::access::READ_ONLY;
 use crate::reason::Reason;
 
 /// Units start at boot, the engine has its drop-in, and systemd knows of both.
@@ -38,10 +41,39 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     if !steps.is_empty() {
         return Verdict::Act(steps);
     }
-    match (proxy_twice(view), supplied::expiring(view)) {
-        (Some(why), _) => Verdict::blocked(Reason::ProxyTwice, why),
-        (None, Some(expiring)) => expiring,
-        (None, None) => Verdict::Satisfied(format!("{} units start at boot", desired.enabled.len())),
+    let told = open_to_strangers(view).map(|why| Verdict::blocked(Reason::KubeletOpen, why));
+    let told = told.or_else(|| proxy_twice(view).map(|why| Verdict::blocked(Reason::ProxyTwice, why)));
+    told.or_else(|| supplied::expiring(view)).unwrap_or_else(|| {
+        Verdict::Satisfied(format!("{} units start at boot{}", desired.enabled.len(), access(view)))
+    })
+}
+
+/// What a stranger may do with the kubelet. Its configuration is ours and closed; a drop-in of its unit can open it again.
+fn open_to_strangers(view: View<'_>) -> Option<String> {
+    let access = view.observed.access.as_ref()?.as_ref().ok()?;
+    let (at, status) = (access.at, access.status);
+    let mut open = Vec::new();
+    if status != 401 {
+        let whom = if status == 403 {
+            "lets strangers in and only then looks at what they may"
+        } else {
+            "answers strangers"
+        };
+        open.push(format!("the kubelet at {at} {whom} (HTTP {status} without credentials, expected 401)"));
+    }
+    if access.has_read_only_port {
+        let port = SocketAddr::new(at.ip(), READ_ONLY);
+        open.push(format!("something listens at {port}, the kubelet's port without authentication"));
+    }
+    (!open.is_empty()).then(|| open.join("; "))
+}
+
+/// How the kubelet turned a stranger away.
+fn access(view: View<'_>) -> String {
+    match &view.observed.access {
+        Some(Ok(access)) => format!("; the kubelet at {} turns strangers away", access.at),
+        Some(Err(why)) => format!("; whether the kubelet turns strangers away is not known: {why}"),
+        None => String::new(),
     }
 }
 

@@ -116,7 +116,7 @@ where
 /// A watch that failed begins anew with a list: one that was resumed would say nothing until the object changes, and
 /// what was in the way would seem to stay. Ends when `sink` is closed. The watch is scoped by a field selector, which a
 /// node's own identity needs from 1.32 on.
-pub async fn watch_one<K>(client: Client, name: String, sink: mpsc::Sender<Result<Seen<K>, Failure>>)
+pub async fn watch_one<K>(api: Api<K>, name: String, sink: mpsc::Sender<Result<Seen<K>, Failure>>)
 where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -124,7 +124,7 @@ where
     // 0.8 s to 30 s, with jitter: a fleet that lost its API server does not come back in one second.
     let mut backoff = DefaultBackoff::default();
     loop {
-        let Err(error) = watch_until_it_fails(&client, &name, &sink, &mut backoff).await else { return };
+        let Err(error) = watch_until_it_fails(&api, &name, &sink, &mut backoff).await else { return };
         if sink.send(Err(classify_watch(&what, &error))).await.is_err() {
             return;
         }
@@ -135,7 +135,7 @@ where
 
 /// `Ok` when nobody listens any more. What was seen begins the backoff anew.
 async fn watch_until_it_fails<K>(
-    client: &Client,
+    api: &Api<K>,
     name: &str,
     sink: &mpsc::Sender<Result<Seen<K>, Failure>>,
     backoff: &mut DefaultBackoff,
@@ -144,7 +144,7 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
-    let mut events = watcher(Api::<K>::all(client.clone()), config).boxed();
+    let mut events = watcher(api.clone(), config).boxed();
     let mut listed = Seen::Absent;
     while let Some(event) = events.next().await {
         let seen = match event? {

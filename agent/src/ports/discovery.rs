@@ -1,8 +1,11 @@
-//! The cluster's public information, read twice: from a server that has not proven itself, and from one that has.
+//! What is asked without credentials: the cluster's public information, from a server that has not proven itself and from
+//! one that has; and whether this node's own kubelet turns a stranger away.
 //!
 //! Nothing here takes a credential, so none can be sent: this is the only place where a server is spoken to whose
-//! certificate nobody has checked, and all it is asked for is one public object.
+//! certificate nobody has checked. What it says of the cluster is one public object; of a kubelet the status is all that
+//! is kept.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +32,39 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Nobody answers, or not with this object.
 pub async fn from_anybody(server: &ApiServerUrl) -> Result<Vec<u8>, Failure> {
-    let tls = builder()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(unproven::Anybody::new()))
-        .with_no_client_auth();
-    get(server, tls).await
+    get(server, of_anybody()?).await
+}
+
+/// The HTTP status that a server which nobody has proven answers `path` with.
+///
+/// # Errors
+/// It does not answer, as text.
+pub async fn status_for_a_stranger(at: SocketAddr, path: &str) -> Result<u16, String> {
+    http::within(async {
+        let tls = of_anybody().map_err(|failure| failure.message)?;
+        let stream =
+            TcpStream::connect(at).await.map_err(|error| format!("cannot connect to {at}: {error}"))?;
+        let name = ServerName::from(at.ip());
+        let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await;
+        let stream = stream.map_err(|error| format!("{at}: TLS: {}", chain(&error)))?;
+        http::exchange(stream, request(path, &at.to_string())?).await.map(|answer| answer.status)
+    })
+    .await
+}
+
+/// TLS with whoever answers.
+fn of_anybody() -> Result<ClientConfig, Failure> {
+    let anybody = Arc::new(unproven::Anybody::new());
+    Ok(builder()?.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth())
+}
+
+fn request(path: &str, host: &str) -> Result<::http::Request<Empty<Bytes>>, String> {
+    ::http::Request::get(path)
+        .header("host", host)
+        .header("accept", "application/json")
+        .header("user-agent", concat!("kn-agent/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())
 }
 
 /// The ConfigMap as JSON, from a server whose certificate comes from `ca_pem`.
@@ -73,12 +104,7 @@ async fn get(server: &ApiServerUrl, tls: ClientConfig) -> Result<Vec<u8>, Failur
             Failure::new(reason, format!("{what}: TLS: {}", chain(&error)))
         })?;
         let host = server.as_str().trim_start_matches("https://");
-        let request = ::http::Request::get(PATH)
-            .header("host", host)
-            .header("accept", "application/json")
-            .header("user-agent", concat!("kn-agent/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| unreachable(error.to_string()))?;
+        let request = request(PATH, host).map_err(unreachable)?;
         http::exchange(stream, request).await.map_err(unreachable)
     };
     let answer = tokio::time::timeout(PATIENCE, answer)

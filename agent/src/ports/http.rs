@@ -1,5 +1,6 @@
 //! Plain HTTP over a unix socket or loopback: docker's API, the health endpoints of kubelet and kube-proxy.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,7 +49,13 @@ pub async fn get_local(port: u16, path: &str) -> Result<Answer, String> {
     .await
 }
 
-async fn within(work: impl Future<Output = Result<Answer, String>>) -> Result<Answer, String> {
+/// Whether something accepts a connection at `address`.
+pub async fn accepts(address: SocketAddr) -> bool {
+    tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await.is_ok_and(|stream| stream.is_ok())
+}
+
+/// What comes of `work`, if it comes in time.
+pub(super) async fn within<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     tokio::time::timeout(PATIENCE, work)
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))

@@ -5,6 +5,7 @@ mod files;
 mod lock;
 mod programs;
 mod units;
+mod wake;
 mod watches;
 
 use std::collections::BTreeMap;
@@ -12,14 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::apply::{self, Hands, Outcome};
 use crate::config::Config;
 use crate::desired::{self, Facts, Program, paths};
+use crate::observe::access::Access;
 use crate::observe::{self, Attempt, Eyes, Fact, Observed, Watched, facts, runtime};
 use crate::plan::{self, Phase, Plan, Step, Verdict, View};
 use crate::ports::cluster::{self, Seen};
@@ -28,25 +30,12 @@ use crate::ports::{Failure, keys};
 use crate::reason::Reason;
 pub use lock::{daemon_runs, take_lock};
 use units::Units;
+use wake::Wake;
 
 use crate::status::{Document, Done, Story, Subject, notify};
 
 /// A step's outcome, its begin and its end.
 type Timed = (Outcome, Timestamp, Timestamp);
-
-/// What wakes the loop.
-enum Wake {
-    Units,
-    Node(String, Fact<Seen<Node>>),
-    Request(String, Fact<Seen<CertificateSigningRequest>>),
-    Kubelet(Box<Program>),
-    Proxy(Box<Program>),
-    Engine(Fact<runtime::Info>),
-    Files,
-    UnitFiles,
-    Token,
-    BusLost,
-}
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +53,7 @@ pub struct Reconciler {
     bus: Option<String>,
     facts: Facts,
     engine: Option<Fact<runtime::Info>>,
+    access: Option<Result<Access, String>>,
     units: Units,
     watched: Watched,
     watches: BTreeMap<String, AbortHandle>,
@@ -79,30 +69,14 @@ pub struct Reconciler {
     published: Option<Document>,
 }
 
-impl std::fmt::Debug for Wake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Units => "units",
-            Self::Node(..) => "node",
-            Self::Request(..) => "request",
-            Self::Kubelet(_) => "kubelet",
-            Self::Proxy(_) => "kube-proxy",
-            Self::Engine(_) => "engine",
-            Self::Files => "files",
-            Self::UnitFiles => "unit files",
-            Self::Token => "token",
-            Self::BusLost => "bus lost",
-        })
-    }
-}
-
 impl Reconciler {
     /// A loop over `config`, on the system bus or the one at `bus`.
     pub async fn new(config: Arc<Config>, root: Root, bus: Option<String>, started_at: Timestamp) -> Self {
         // Sixteen: two watches, programs and signals, each with room to be ahead of the loop.
         let (wake, woken) = mpsc::channel(16);
         let systemd = Err(Failure::new(Reason::SystemdTrouble, "not connected to the system bus yet"));
-        let facts = facts::quick(&root, &config);
+        let cluster_dns = facts::written_dns(&root, &config);
+        let facts = Facts { cluster_dns, ..facts::quick(&root, &config) };
         let subject = Subject {
             node: config.node.name.to_string(),
             server: config.cluster.server.to_string(),
@@ -113,6 +87,7 @@ impl Reconciler {
             bus,
             facts,
             engine: None,
+            access: None,
             units: Units::default(),
             watched: Watched::default(),
             watches: BTreeMap::new(),
@@ -171,10 +146,12 @@ impl Reconciler {
             Wake::UnitFiles => self.units.touch_all(),
             Wake::Node(key, seen) => self.saw_node(key, seen),
             Wake::Request(name, seen) => self.saw_request(name, seen),
+            Wake::Dns(seen) => self.facts.cluster_dns = self.facts.cluster_dns.after(&seen),
             Wake::Token => self.try_the_token_again(),
             Wake::Kubelet(asked) => self.facts.kubelet = *asked,
             Wake::Proxy(asked) => self.facts.proxy = *asked,
             Wake::Engine(info) => self.engine = Some(info),
+            Wake::Access(access) => self.access = Some(access),
             Wake::BusLost => {
                 tracing::warn!("the connection to the system bus was lost; connecting anew");
                 self.connect_systemd().await;
@@ -199,7 +176,16 @@ impl Reconciler {
         let engine_cgroup_driver = engine.map(|info| info.cgroup_driver.clone());
         // Nor does a certificate that is being replaced change the kubelet's configuration.
         let supplied_serves = fresh.supplied_serves.or(self.facts.supplied_serves);
-        self.facts = Facts { kubelet, proxy, engine_cgroup_driver, route_address, supplied_serves, ..fresh };
+        let cluster_dns = self.facts.cluster_dns;
+        self.facts = Facts {
+            kubelet,
+            proxy,
+            engine_cgroup_driver,
+            route_address,
+            cluster_dns,
+            supplied_serves,
+            ..fresh
+        };
         if other_kubelet {
             self.ask_kubelet();
         }
@@ -212,6 +198,7 @@ impl Reconciler {
             stale: &stale,
             config: &self.hands.config,
             engine: self.engine.as_ref(),
+            access: self.access.as_ref(),
             watched: &self.watched,
             attempts: &self.attempts,
             under_way: self.busy.values().flatten().cloned().collect(),
@@ -362,7 +349,7 @@ impl Reconciler {
         let client = apply::node_client(&self.hands).ok()?;
         let (sink, mut seen) = mpsc::channel(1);
         tokio::select! {
-            () = cluster::watch_one(client, self.subject.node.clone(), sink) => None,
+            () = cluster::watch_one(Api::all(client), self.subject.node.clone(), sink) => None,
             seen = tokio::time::timeout(Duration::from_secs(3), seen.recv()) => seen.ok().flatten(),
         }
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{Reconciler, Wake};
-use crate::desired::{Program, engine};
-use crate::observe::{Observed, facts, runtime};
-use crate::plan::Plan;
+use crate::desired::{Program, engine, units};
+use crate::observe::{Observed, access, facts, runtime};
+use crate::plan::{Phase, Plan, Verdict};
+use crate::ports::cluster::Seen;
 
 /// The pause before an engine is asked again that did not answer: as long as it is, `status` says so.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -34,10 +35,39 @@ impl Reconciler {
             Some(since) => self.follow_engine(since),
             None => self.forget_engine(),
         }
+        self.follow_access(observed, plan);
         if plan.is_ready() && !self.watches.contains_key(KUBE_PROXY) {
             let ask = ask(self.facts.proxy.clone(), self.with_flags().1, self.wake.clone(), Wake::Proxy);
             self.watches.insert(KUBE_PROXY.to_owned(), self.background.spawn(ask));
         }
+    }
+
+    /// Asks the kubelet as a stranger would, once a start of its; when the node is Ready, since nothing waits for that, and
+    /// when it has a certificate to answer with.
+    fn follow_access(&mut self, observed: &Observed, plan: &Plan) {
+        let serves = plan.verdicts.get(&Phase::ServingCert).is_some_and(Verdict::is_satisfied);
+        let kubelet = observed.units.get(units::KUBELET).and_then(|state| state.as_ref().ok());
+        let since = kubelet.filter(|state| state.is_active()).map(|state| state.active_since_usec);
+        let Some(Ok(Seen::Present(node))) = &observed.watched.node else { return };
+        let (Some(since), Some(at)) = (since, access::endpoint(node)) else { return };
+        let name = format!("access {since} {at}");
+        if !(plan.is_ready() && serves) || self.watches.contains_key(&name) {
+            return;
+        }
+        self.drop_watches("access ");
+        self.access = None;
+        let wake = self.wake.clone();
+        let ask = async move {
+            loop {
+                let access = access::ask(at).await;
+                let told = access.is_ok();
+                if wake.send(Wake::Access(access)).await.is_err() || told {
+                    return;
+                }
+                tokio::time::sleep(MENDED_AGAIN).await;
+            }
+        };
+        self.watches.insert(name, self.background.spawn(ask));
     }
 
     /// Everything waits for the kubelet's version: it is asked before all other programs.

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
-use kube::Client;
+use kube::Api;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
@@ -13,6 +13,7 @@ use super::{Reconciler, Wake};
 use crate::apply;
 use crate::desired;
 use crate::desired::certificates::{CertificateSpec, Purpose};
+use crate::desired::dns;
 use crate::observe::certificates::PendingKey;
 use crate::observe::{Deleted, Fact, Observed};
 use crate::plan::{Phase, Plan, Verdict};
@@ -107,7 +108,19 @@ impl Reconciler {
     fn watch_node(&mut self, name: String, key: String) {
         let (hands, wake, node) = (self.hands.clone(), self.wake.clone(), self.subject.node.clone());
         let task = async move {
-            forward(apply::node_client(&hands), node, wake, |seen| Wake::Node(key.clone(), seen)).await;
+            let client = apply::node_client(&hands);
+            let asks_dns = dns::is_asked(&hands.config);
+            // One connection for both; a client that can't be made is the Node's failure.
+            let service = client.as_ref().ok().filter(|_| asks_dns);
+            let service = service.map(|client| Api::namespaced(client.clone(), dns::NAMESPACE));
+            let dns = async {
+                if let Some(service) = service {
+                    forward(Ok(service), dns::SERVICE.to_owned(), wake.clone(), Wake::Dns).await;
+                }
+            };
+            let node =
+                forward(client.map(Api::all), node, wake.clone(), |seen| Wake::Node(key.clone(), seen));
+            futures::join!(node, dns);
         };
         self.watches.insert(name, self.background.spawn(task));
     }
@@ -129,7 +142,7 @@ impl Reconciler {
         }
         let (hands, wake, purpose) = (self.hands.clone(), self.wake.clone(), spec.purpose);
         let task = async move {
-            let client = apply::request_client(&hands, purpose);
+            let client = apply::request_client(&hands, purpose).map(Api::all);
             forward(client, request.clone(), wake, |seen| Wake::Request(request.clone(), seen)).await;
         };
         self.watches.insert(name, self.background.spawn(task));
@@ -138,7 +151,7 @@ impl Reconciler {
 
 /// Watches one object and wakes the loop with what is seen of it, or with why there is no client to see it.
 async fn forward<K>(
-    client: Fact<Client>,
+    api: Fact<Api<K>>,
     name: String,
     wake: mpsc::Sender<Wake>,
     told: impl Fn(Fact<Seen<K>>) -> Wake,
@@ -146,8 +159,8 @@ async fn forward<K>(
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let (sink, mut seen) = mpsc::channel(1);
-    let client = match client {
-        Ok(client) => client,
+    let api = match api {
+        Ok(api) => api,
         Err(failure) => return drop(wake.send(told(Err(failure))).await),
     };
     let forward = async {
@@ -157,5 +170,5 @@ async fn forward<K>(
             }
         }
     };
-    futures::join!(cluster::watch_one(client, name, sink), forward);
+    futures::join!(cluster::watch_one(api, name, sink), forward);
 }

@@ -193,7 +193,12 @@ impl Imported {
         // The control: a cgroup that nothing is reserved for has no such limit.
         let other = node.exec(&["cat", &LIMIT.replace("kubelet.service", "dbus.service")])?;
         ensure!(other != limit, "{other}");
-        node.exec(&["test", "-d", "/sys/fs/cgroup/cpuset/system.slice/kubelet.service"]).map(drop)
+        node.exec(&["test", "-d", "/sys/fs/cgroup/cpuset/system.slice/kubelet.service"])?;
+        // As in a container: the kubelet's unit makes it writable.
+        node.sh("mount -o remount,ro,bind /sys/fs/cgroup/memory; ! test -w /sys/fs/cgroup/memory", &[])?;
+        node.exec(&["systemctl", "restart", "kubelet"])?;
+        node.exec(&["test", "-w", "/sys/fs/cgroup/memory"])?;
+        self.scenario.wait_ready(JOIN).map(drop)
     }
 
     /// The machine forgets the node that was imported first.

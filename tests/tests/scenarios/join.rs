@@ -171,6 +171,7 @@ fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> R
     let proxy = scenario.node.exec(&["cat", "/etc/kubernetes/kube-proxy.yaml"])?.replace('"', "");
     ensure!(proxy.contains(&format!("hostnameOverride: {name}")), "{proxy}");
     lab::prove_logs(&scenario.node)?;
+    scenario.wait_message("upkeep", "turns strangers away")?;
     ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing to do"));
     Ok(())
 }

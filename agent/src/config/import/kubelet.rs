@@ -64,7 +64,7 @@ fn dns(address: Option<&Given>, domain: Option<&Given>, draft: &mut Draft) {
         draft.note(&given.place, &given.shown(), &format!("changed: `{bare}`, without the dot at its end"));
     }
     if address.is_none() {
-        let why = "kept, but without effect: the kubelet needs `cluster.dns.address` too";
+        let why = "kept; the address, which it needs too, is then that of the cluster's Service kube-system/kube-dns";
         draft.note(&given.place, &given.shown(), why);
     }
     draft.set(&["cluster", "dns", "domain"], bare.into());

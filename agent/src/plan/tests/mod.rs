@@ -5,6 +5,7 @@ mod arbitrary;
 mod containerd;
 mod fixture;
 mod kubeconfig;
+mod kubelet;
 mod life;
 mod messages;
 mod modes;

@@ -14,6 +14,7 @@ use super::{Plan, Step, plan};
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::containerd::Found;
+use crate::desired::dns::ClusterDns;
 use crate::desired::modes::Module;
 use crate::desired::{self, DaemonJson, Facts, Program, cni, paths, units};
 use crate::observe::certificates::{self, PendingKey};
@@ -101,6 +102,7 @@ impl World {
             cni: crate::observe::cni::Found::default(),
             kubelet_health: Err("not active".to_owned()),
             proxy_health: Err("not active".to_owned()),
+            access: None,
             other_proxies: Vec::new(),
             watched: Watched::default(),
             attempts: BTreeMap::new(),
@@ -289,6 +291,10 @@ impl World {
         self.tick();
         let mut moved = self.judge_requests();
         let kubelet = self.observed.kubelet_health.is_ok();
+        if self.observed.facts.cluster_dns == ClusterDns::Unknown && self.observed.watched.node.is_some() {
+            self.observed.facts.cluster_dns = ClusterDns::At("10.96.0.10".parse().unwrap());
+            moved = true;
+        }
         if let Some(Ok(Seen::Present(node))) = &mut self.observed.watched.node {
             let spec = node.spec.get_or_insert_with(NodeSpec::default);
             if spec.pod_cidr.is_none() {

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::containerd::Found;
+use crate::desired::dns::ClusterDns;
 use crate::desired::modes::Means;
 use crate::desired::{DaemonJson, Facts, Program};
 use crate::observe::Watched;
@@ -54,6 +55,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             modes: Means::default(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,
+            cluster_dns: ClusterDns::Unknown,
             engine_cgroup_driver: None,
             image_tars: Vec::new(),
             image_loader: None,
@@ -81,6 +83,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
         cni: crate::observe::cni::Found::default(),
         kubelet_health: Ok(()),
         proxy_health: Ok(()),
+        access: None,
         other_proxies: Vec::new(),
         watched: Watched::default(),
         attempts: BTreeMap::new(),

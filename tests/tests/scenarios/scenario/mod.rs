@@ -230,6 +230,16 @@ impl Scenario {
         wait_until(&format!("the phase {name} to be satisfied"), limit, find).with_context(|| self.describe())
     }
 
+    /// Waits until a phase says something with this in it; what it says.
+    pub(crate) fn wait_message(&self, name: &str, mark: &str) -> Result<String> {
+        let told = || {
+            let phase = self.phases()?.into_iter().find(|phase| phase["phase"] == name);
+            let message = phase.and_then(|phase| phase["message"].as_str().map(str::to_owned));
+            Ok(message.filter(|message| message.contains(mark)))
+        };
+        wait_until(&format!("{name} to say `{mark}`"), JOIN, told).with_context(|| self.describe())
+    }
+
     /// The entries of the phases, once the daemon says anything.
     pub(crate) fn phases(&self) -> Result<Vec<Value>> {
         let status = self.status()?.unwrap_or_default();

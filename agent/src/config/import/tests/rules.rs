@@ -141,7 +141,10 @@ fn a_flag_given_twice_counts_once_or_adds_up() {
 fn domain_and_address_of_the_dns_belong_together() {
     let (config, notes) = unit("/k/kubelet --cluster-domain=example.org.").unwrap();
     assert_eq!(key(&config, "/cluster/dns/domain"), "example.org");
-    assert!(notes.contains("changed: `example.org`") && notes.contains("without effect"), "{notes}");
+    assert!(
+        notes.contains("changed: `example.org`") && notes.contains("Service kube-system/kube-dns"),
+        "{notes}"
+    );
     let (config, _) = unit("/k/kubelet --cluster-dns=10.0.0.2,10.0.0.3 --cluster-domain=a.b").unwrap();
     assert_eq!(key(&config, "/kubelet/config/clusterDNS"), serde_json::json!(["10.0.0.2", "10.0.0.3"]));
     assert_eq!(key(&config, "/kubelet/config/clusterDomain"), "a.b");
