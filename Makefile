@@ -17,7 +17,7 @@ IMAGE := $(TARGET)/image/kn-agent.tar
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 
-.PHONY: all build deb image demo bench crash attacks approver-bench differential test test-long test-matrix test-versions lint audit fmt toolchain lab-toolchain help
+.PHONY: all build deb image demo bench crash attacks approver-bench differential test test-long test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ test-matrix: lab-toolchain deb ## Every node: runtimes × Debian 12, 13 × kube-
 
 test-versions: lab-toolchain # The versions' data, and what is written for each, against kubelets and kube-proxies 1.20, 1.24, 1.28, 1.32 and 1.36
 	KN_AGENT_LAB_MATRIX=$(CURDIR)/docs/evidence/versions.md cargo test --locked -p kn-agent-tests --test versions
+
+test-machine: lab-toolchain deb ## A whole emulated machine: cgroup v2 under both drivers, kube-proxy's ipvs; the record goes to docs/evidence (root, 6 minutes)
+	KN_AGENT_LAB_MACHINE=$(CURDIR)/docs/evidence/machine.md cargo test --locked -p kn-agent-tests --test scenarios -- machine::
 
 test: lab-toolchain deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace -- --test-threads=4

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{packages, process::run};
 
@@ -61,8 +61,19 @@ impl Apt {
         Ok(())
     }
 
+    /// The first package that `name`, a package without content of its own, stands for.
+    pub(crate) fn dependency(&self, name: &str) -> Result<String> {
+        let listed = self.run_program("apt-cache", &["depends", name])?;
+        let first = listed.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
+        Ok(first.with_context(|| format!("{name} depends on nothing: {listed}"))?.to_owned())
+    }
+
     fn run(&self, words: &[&str]) -> Result<()> {
-        let mut command = Command::new("apt-get");
+        self.run_program("apt-get", words).map(drop)
+    }
+
+    fn run_program(&self, program: &str, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(program);
         for (option, name) in [
             ("Dir::Etc::sourcelist", "sources.list"),
             ("Dir::State::lists", "lists"),
@@ -71,8 +82,7 @@ impl Apt {
             command.arg("-o").arg(format!("{option}={}", self.directory.join(name).display()));
         }
         command.args(["-o", "Dir::Etc::sourceparts=/dev/null", "-o", "APT::Sandbox::User=root", "--quiet"]);
-        run(command.args(words).current_dir(&self.directory))?;
-        Ok(())
+        run(command.args(words).current_dir(&self.directory))
     }
 
     /// The downloaded files whose names end in `suffix`.

@@ -114,7 +114,8 @@ pub(crate) fn mirror() -> Result<String> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet");
+    // Another apt-get, such as a fresh machine's unattended upgrades, is waited for.
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["--quiet", "-o", "DPkg::Lock::Timeout=300"]);
     command
 }
 

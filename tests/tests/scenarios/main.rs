@@ -25,6 +25,8 @@ mod forward;
 mod import;
 mod jobs;
 mod join;
+mod kubelet;
+mod machine;
 mod modes;
 mod moved;
 mod package;
