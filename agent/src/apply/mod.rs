@@ -61,6 +61,13 @@ async fn one(step: &Step, hands: &Hands) -> Result<(), Failure> {
         Step::DiscoverCa { server, pins } => discover::discover(hands, &server, &pins).await,
         Step::EnableUnits(units) => systemd()?.enable(&units).await,
         Step::ReloadSystemd => systemd()?.reload().await,
+        Step::RetireUnit(unit) => {
+            let systemd = systemd()?;
+            systemd.disable(unit).await?;
+            systemd.stop(unit).await?;
+            // Last: while it is there, the rest is still to be done.
+            on_disk(move || root.remove(&paths::units().join(unit))).await
+        }
         Step::StartUnit(unit) => systemd()?.start(unit, false).await,
         Step::RestartUnit { unit, .. } => systemd()?.start(unit, true).await,
         Step::MakeKey { path, refusals } => {

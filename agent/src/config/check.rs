@@ -90,6 +90,10 @@ impl Reader<'_> {
                 let items: Vec<Located> = items.into_iter().flatten().collect();
                 Some(Located::new(Some(&origin.encoded()), items))
             }
+            (Kind::Groups(keys), Node::List(items)) => {
+                let groups = self.groups(path, items, keys);
+                Some(Located::new(Some(&origin.encoded()), groups))
+            }
             (Kind::Flag, Node::Scalar(Value::Bool(flag))) => {
                 Some(Located::new(Some(&origin.encoded()), *flag))
             }
@@ -127,6 +131,21 @@ impl Reader<'_> {
             }
         }
         table
+    }
+
+    /// The mappings of a list.
+    fn groups(&mut self, path: &str, items: &[Tree], keys: &BTreeMap<String, Shape>) -> Vec<Located> {
+        let mut groups = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            if let Node::Map(entries) = &item.node {
+                let table = self.group(&path, entries, keys);
+                groups.push(Located::new(Some(&(self.origin)(item.line).encoded()), table));
+            } else {
+                self.refuse(&path, item, &Kind::Group(keys.clone()), None);
+            }
+        }
+        groups
     }
 
     /// A text, with the digits as they were written.

@@ -40,8 +40,30 @@ pub(super) struct Fragment {
     pub(super) kubelet: Option<KubeletFragment>,
     /// kube-proxy.
     pub(super) proxy: Option<ProxyFragment>,
+    /// Who reaches this node's ports.
+    pub(super) firewall: Option<FirewallFragment>,
     /// Checks before joining.
     pub(super) preflight: Option<PreflightFragment>,
+}
+
+/// Who reaches this node's ports.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct FirewallFragment {
+    /// TCP ports of this node that only some may reach, e.g. `[{port: 10250, allow: [10.0.0.0/8]}]`: a table of nftables of
+    /// its own, beside all others. The node itself reaches them always. Of 10250 the API servers must be allowed, or
+    /// `kubectl logs` and `exec` fail, and whoever reads metrics. Default: none.
+    pub(super) restrict: Option<Vec<RestrictionFragment>>,
+}
+
+/// A port and who may reach it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RestrictionFragment {
+    /// The port, 1 to 65535; each once. Required.
+    pub(super) port: Option<String>,
+    /// The networks that may reach it, e.g. `10.0.0.0/8` or `fd00::/8`; a single address is `10.0.0.7/32`. Required.
+    pub(super) allow: Option<Vec<String>>,
 }
 
 /// Version of this format.

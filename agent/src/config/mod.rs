@@ -6,6 +6,7 @@ mod ca;
 mod check;
 mod components;
 mod env;
+mod firewall;
 mod fragment;
 pub mod import;
 mod labels;
@@ -63,6 +64,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// Checks before joining.
     pub preflight: Preflight,
+    /// Who reaches this node's ports.
+    pub firewall: Firewall,
 }
 
 /// The cluster to join.
@@ -82,6 +85,22 @@ pub struct Cluster {
     pub pod_cidr: Option<Cidr>,
     /// The block Services take their addresses from.
     pub service_cidr: Option<Cidr>,
+}
+
+/// Who reaches this node's ports.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Firewall {
+    /// Ports that only some may reach; each once.
+    pub restrict: Vec<Restriction>,
+}
+
+/// A TCP port and who may reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restriction {
+    /// The port.
+    pub port: u16,
+    /// The networks that may; never empty.
+    pub allow: Vec<Cidr>,
 }
 
 /// Where a CA bundle comes from.

@@ -33,6 +33,10 @@ pub fn keys() -> Vec<Key> {
                 is_group: below.keys().is_some(),
             });
             walk(&path, below, keys);
+            if let Kind::Groups(of_each) = &below.kind {
+                let each = Shape { doc: String::new(), kind: Kind::Group(of_each.clone()) };
+                walk(&format!("{path}[]"), &each, keys);
+            }
         }
     }
     let mut keys = Vec::new();
@@ -68,6 +72,8 @@ pub(super) enum Kind {
     List,
     /// Text, or a list of texts.
     TextOrList,
+    /// A list of mappings with these keys.
+    Groups(BTreeMap<String, Shape>),
 }
 
 impl Kind {
@@ -88,6 +94,10 @@ impl Kind {
             }
             Self::List => "a list of texts".to_owned(),
             Self::TextOrList => "text or a list of texts".to_owned(),
+            Self::Groups(keys) => {
+                let names: Vec<String> = keys.keys().map(|key| format!("`{key}`")).collect();
+                format!("a list of mappings with {}", names.join(", "))
+            }
         }
     }
 }
@@ -148,7 +158,10 @@ fn kind(schema: &Value) -> Kind {
         return if of_text { Kind::Texts } else { Kind::Free };
     }
     if is_type(schema, "array") {
-        return Kind::List;
+        return match schema.get("items").map(kind) {
+            Some(Kind::Group(keys)) => Kind::Groups(keys),
+            _ => Kind::List,
+        };
     }
     if is_type(schema, "boolean") { Kind::Flag } else { Kind::Text }
 }

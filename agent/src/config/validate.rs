@@ -31,6 +31,7 @@ pub(super) fn validate(
     let kubelet = check.kubelet(fragment.kubelet.unwrap_or_default());
     let proxy = check.proxy(fragment.proxy.unwrap_or_default());
     let preflight = preflight(fragment.preflight.unwrap_or_default());
+    let firewall = check.firewall(fragment.firewall.unwrap_or_default());
     if identity.supplied.is_some() {
         check.follows_from_the_certificate(&kubelet);
     }
@@ -42,7 +43,17 @@ pub(super) fn validate(
     for refused in components::check(&kubelet, &proxy.component, name, services, network.plugin) {
         check.refuse_with(&refused.path, &refused.message, &refused.hint);
     }
-    Some(Config { cluster: cluster?, identity, node: node?, runtime, network, kubelet, proxy, preflight })
+    Some(Config {
+        cluster: cluster?,
+        identity,
+        node: node?,
+        runtime,
+        network,
+        kubelet,
+        proxy,
+        preflight,
+        firewall,
+    })
 }
 
 pub(super) struct Check<'a> {

@@ -83,6 +83,10 @@ pub mod paths {
         cri_socket = "/run/cri-dockerd.sock";
         /// The mode that kube-proxy had before, until what it left is cleaned up.
         proxy_left = "/var/lib/kn-agent/proxy-left";
+        /// Who reaches which port, as `nft` loads it.
+        firewall = "/var/lib/kn-agent/firewall.nft";
+        /// The note that rules for port 4194 were looked for.
+        port_4194 = "/var/lib/kn-agent/port-4194";
         /// What flanneld leaves for its CNI plugin.
         flannel_subnet = "/run/flannel/subnet.env";
         /// What calico-node leaves for its CNI plugin: the name it goes by.

@@ -9,6 +9,7 @@ pub mod engine;
 mod eviction;
 pub mod fields;
 pub mod files;
+pub mod firewall;
 pub mod flannel;
 mod forward;
 pub mod images;
@@ -52,6 +53,8 @@ pub struct Facts {
     pub containerd: containerd::Found,
     /// The program that makes rules for what is forwarded.
     pub iptables: Option<PathBuf>,
+    /// The program that loads tables of nftables.
+    pub nft: Option<PathBuf>,
     /// The cgroup driver of the engine that runs, once it has told it.
     pub engine_cgroup_driver: Option<String>,
     /// Files of images to load, and when each was written, microseconds since 1970.
@@ -155,7 +158,12 @@ pub fn desired(config: &Config, facts: &Facts) -> Option<Desired> {
     ];
     host_files.extend(images::unit(config, facts));
     host_files.extend(forward::unit(config, facts));
+    let firewall = firewall::files(config, facts);
     let mut enabled = vec![engine::unit(config.runtime.kind), units::KUBELET];
+    if !firewall.is_empty() {
+        host_files.extend(firewall);
+        enabled.push(units::FIREWALL);
+    }
     if interface == Interface::CriDockerd {
         host_files.push(runtime::cri_dockerd_unit(config, facts)?);
         enabled.push(units::CRI_DOCKERD);

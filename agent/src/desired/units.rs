@@ -28,9 +28,29 @@ pub const MODULES: &str = "kn-agent-modules.service";
 /// Takes away what kube-proxy left in another mode; ours, there only while that is due.
 pub const PROXY_CLEANUP: &str = "kn-agent-proxy-cleanup.service";
 
+/// Lets only those reach ports of this node who may; ours, there where something is restricted.
+pub const FIREWALL: &str = "kn-agent-firewall.service";
+
+/// Takes away rules for a port that the kubelet gave up; ours, there only while that is due.
+pub const PORT_4194: &str = "kn-agent-port-4194.service";
+
 /// Every unit whose state matters.
-pub const ALL: &[&str] =
-    &[DOCKER, CRI_DOCKERD, KUBELET, KUBE_PROXY, SYSCTL, MODULES, CONTAINERD, IMAGES, PROXY_CLEANUP, FORWARD];
+pub const ALL: &[&str] = &[
+    DOCKER,
+    CRI_DOCKERD,
+    KUBELET,
+    KUBE_PROXY,
+    SYSCTL,
+    MODULES,
+    CONTAINERD,
+    IMAGES,
+    PROXY_CLEANUP,
+    FORWARD,
+    FIREWALL,
+];
+
+/// Units of ours that a change of the configuration makes needless.
+pub const OPTIONAL: &[&str] = &[IMAGES, FORWARD, FIREWALL];
 
 /// Whether the state of `unit` says anything on a node with this runtime: not that of the other engine.
 pub fn matters(unit: &str, kind: RuntimeKind) -> bool {
@@ -50,6 +70,7 @@ pub fn inputs(unit: &str) -> Vec<PathBuf> {
         }
         KUBELET => &[paths::kubelet_config(), paths::kubelet_kubeconfig()],
         KUBE_PROXY => &[paths::proxy_config(), paths::proxy_kubeconfig()],
+        FIREWALL => &[paths::firewall()],
         _ => &[],
     };
     let unit_file = paths::units().join(unit);

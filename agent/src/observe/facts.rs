@@ -38,6 +38,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         image_tars: config.runtime.images.as_deref().map_or_else(Vec::new, |dir| image_tars(root, dir)),
         image_loader: find(root, None, images::loader(config.runtime.kind)),
         iptables: find(root, None, "iptables"),
+        nft: find(root, None, "nft"),
         engine_cgroup_driver: None,
         modes: modes::means(root, config),
         resolv_conf: resolv_conf(root),

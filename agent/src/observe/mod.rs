@@ -238,9 +238,12 @@ fn files(
         paths::containerd_drop_in().to_owned(),
         paths::proxy_left().to_owned(),
         paths::units().join(units::PROXY_CLEANUP),
+        paths::units().join(units::PORT_4194),
+        paths::port_4194().to_owned(),
         bridge_path(config),
     ];
-    specs.chain(more).map(|path| (path.clone(), root.read(&path))).collect()
+    let optional = units::OPTIONAL.iter().map(|unit| paths::units().join(unit));
+    specs.chain(more).chain(optional).map(|path| (path.clone(), root.read(&path))).collect()
 }
 
 fn sysctls(root: &Root, desired: Option<&Desired>) -> BTreeMap<&'static str, Option<String>> {

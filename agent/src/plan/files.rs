@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Step, Verdict, View, later, modes, settings, unit};
+use super::{Step, Verdict, View, firewall, later, modes, settings, unit};
 use crate::desired::{FileSpec, units};
 use crate::reason::Reason;
 
@@ -31,7 +31,7 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     if let Some(verdict) = no_route(view) {
         return verdict;
     }
-    let mut steps = Vec::new();
+    let mut steps = firewall::retired(view, desired);
     for spec in &desired.host_files {
         match write(view, spec) {
             Ok(step) => {
@@ -55,7 +55,7 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     // systemd looks for a unit it has not found before as soon as it is spoken of (since 246): a reload, which costs more
     // than everything else here, is needed only where it knows an older file.
     let is_written = |unit: &&str| desired.host_files.iter().any(|file| file.path.ends_with(unit));
-    let oneshots: Vec<&str> = [units::IMAGES, units::FORWARD].into_iter().filter(is_written).collect();
+    let oneshots: Vec<&str> = units::OPTIONAL.iter().copied().filter(is_written).collect();
     match needs_reload(view, &[&desired.enabled[..], &oneshots].concat()) {
         Ok(true) => steps.push(Step::ReloadSystemd),
         Ok(false) => {}
@@ -63,7 +63,7 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     }
     match kernel(view, desired.sysctls) {
         Verdict::Act(more) => steps.extend(more),
-        other if steps.is_empty() => return other,
+        other if steps.is_empty() => return firewall::in_place(view).unwrap_or(other),
         _ => {}
     }
     Verdict::Act(steps)

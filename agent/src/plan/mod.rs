@@ -2,6 +2,7 @@
 
 mod engine;
 mod files;
+mod firewall;
 pub mod identity;
 mod images;
 mod kubelet;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Verdict, View, images, later, needs_cri_dockerd, network, settings, supplied};
+use super::{Verdict, View, firewall, images, later, needs_cri_dockerd, network, settings, supplied};
 use crate::config::{NetworkPlugin, RuntimeKind};
 use crate::desired::{DaemonJson, Program, cni, engine, paths, reserved_cgroups, runtime, versions};
 use crate::observe::facts::SEARCHED;
@@ -54,6 +54,7 @@ pub const NAMES: &[&str] = &[
     "cni-tunnels",
     "certificate",
     "kubeconfig",
+    "firewall",
 ];
 
 /// What later phases wait for, each with what stands on it alone. Only a running engine tells its images, and it runs
@@ -107,6 +108,9 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     }
     if let Some(kubeconfig) = view.observed.proxy_kubeconfig.as_ref().filter(|_| config.proxy.enabled) {
         outcomes.push(("kubeconfig", judged(supplied::proxy(view, kubeconfig))));
+    }
+    if !config.firewall.restrict.is_empty() {
+        outcomes.push((firewall::CHECK, firewall::check(view)));
     }
     if let Some(unknown) = config.preflight.ignore.iter().find(|name| !NAMES.contains(&name.as_str())) {
         let found =

@@ -33,6 +33,8 @@ pub enum Step {
     EnableUnits(Vec<&'static str>),
     /// Make systemd read its unit files.
     ReloadSystemd,
+    /// Stop a unit of ours, have it start at boot no more, and take its file away.
+    RetireUnit(&'static str),
     /// Start a unit.
     StartUnit(&'static str),
     /// Start a unit anew.
@@ -83,6 +85,7 @@ impl Step {
             Self::DiscoverCa { server, .. } => format!("discover CA at {server}"),
             Self::EnableUnits(units) => format!("enable {}", units.join(" ")),
             Self::ReloadSystemd => "reload systemd".to_owned(),
+            Self::RetireUnit(unit) => format!("retire {unit}"),
             Self::StartUnit(unit) => format!("start {unit}"),
             Self::RestartUnit { unit, .. } => format!("restart {unit}"),
             Self::MakeKey { path, .. } => format!("make key {}", path.display()),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Step, Verdict, View, files, supplied, unit};
+use super::{Step, Verdict, View, files, firewall, supplied, unit};
 use crate::desired::units;
 use crate::observe::access::READ_ONLY;
 use crate::reason::Reason;
@@ -17,6 +17,10 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     let mut steps = Vec::new();
     match files::write(view, &desired.engine_drop_in) {
         Ok(step) => steps.extend(step),
+        Err(verdict) => return verdict,
+    }
+    match firewall::port_4194(view) {
+        Ok(more) => steps.extend(more),
         Err(verdict) => return verdict,
     }
     let mut disabled = Vec::new();

@@ -31,6 +31,12 @@ trait Manager {
     fn reload(&self) -> zbus::Result<()>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn disable_unit_files(
+        &self,
+        files: &[&str],
+        runtime: bool,
+    ) -> zbus::Result<Vec<(String, String, String)>>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<ListedUnit>>;
     fn enable_unit_files(
@@ -234,32 +240,17 @@ impl Systemd {
     /// # Errors
     /// The job's result was not `done`, or the unit is not active after it; with the unit's last log lines.
     pub async fn start(&self, unit: &'static str, restart: bool) -> Result<(), Failure> {
-        let run = async {
-            let mut removed = self.manager.receive_job_removed().await?;
+        let job = async {
             // A unit that used up its start limit would refuse for a minute after its cause is mended; our own backoff
             // is the limit. It fails where nothing had failed.
             let _ = self.manager.reset_failed_unit(unit).await;
-            let job = if restart {
-                self.manager.restart_unit(unit, "replace").await?
+            if restart {
+                self.manager.restart_unit(unit, "replace").await
             } else {
-                self.manager.start_unit(unit, "replace").await?
-            };
-            loop {
-                match tokio::time::timeout(RESYNC, removed.next()).await {
-                    Ok(Some(signal)) => {
-                        let args = signal.args()?;
-                        if args.job == job {
-                            return Ok(args.result.clone());
-                        }
-                    }
-                    Ok(None) => return Ok("lost".to_owned()),
-                    Err(_) if !self.job_exists(&job).await => return Ok("lost".to_owned()),
-                    Err(_) => {}
-                }
+                self.manager.start_unit(unit, "replace").await
             }
         };
-        let result: Result<String, zbus::Error> = run.await;
-        let result = result.map_err(|error| trouble(&format!("start `{unit}`"), &error))?;
+        let result = self.finished(job).await.map_err(|error| trouble(&format!("start `{unit}`"), &error))?;
         let state = self.unit(unit).await?;
         let oneshot_done = state.active == "inactive" && result == "done";
         if state.is_active() || oneshot_done {
@@ -274,6 +265,55 @@ impl Systemd {
             message.push_str(&line);
         }
         Err(Failure::new(Reason::UnitFailed, message))
+    }
+
+    /// Stops a unit and waits for the job's end. One that systemd does not know is stopped.
+    ///
+    /// # Errors
+    /// The bus or systemd does not answer, or the unit goes on.
+    pub async fn stop(&self, unit: &'static str) -> Result<(), Failure> {
+        if self.unit(unit).await?.load == "not-found" {
+            return Ok(());
+        }
+        let result = self.finished(self.manager.stop_unit(unit, "replace")).await;
+        result.map_err(|error| trouble(&format!("stop `{unit}`"), &error))?;
+        match self.unit(unit).await? {
+            state if state.is_active() => {
+                Err(Failure::new(Reason::UnitFailed, format!("`{unit}` does not stop: {}", state.active)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a unit start at boot no more.
+    ///
+    /// # Errors
+    /// The bus or systemd does not answer.
+    pub async fn disable(&self, unit: &str) -> Result<(), Failure> {
+        let done = self.manager.disable_unit_files(&[unit], false).await;
+        done.map(|_| ()).map_err(|error| trouble(&format!("disable `{unit}`"), &error))
+    }
+
+    /// The result of the job that `begin` begins, once it has ended.
+    async fn finished(
+        &self,
+        begin: impl Future<Output = zbus::Result<OwnedObjectPath>>,
+    ) -> zbus::Result<String> {
+        let mut removed = self.manager.receive_job_removed().await?;
+        let job = begin.await?;
+        loop {
+            match tokio::time::timeout(RESYNC, removed.next()).await {
+                Ok(Some(signal)) => {
+                    let args = signal.args()?;
+                    if args.job == job {
+                        return Ok(args.result.clone());
+                    }
+                }
+                Ok(None) => return Ok("lost".to_owned()),
+                Err(_) if !self.job_exists(&job).await => return Ok("lost".to_owned()),
+                Err(_) => {}
+            }
+        }
     }
 
     async fn job_exists(&self, job: &OwnedObjectPath) -> bool {

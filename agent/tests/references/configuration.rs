@@ -67,7 +67,7 @@ fn row(key: &Key, defaults: &BTreeMap<String, Leaf>) -> [String; 4] {
 
 /// Keys that have no default because one has to be given, or one of several.
 fn is_given(path: &str) -> bool {
-    let groups = ["cluster.ca.", "cluster.clientCA.", "identity.token."];
+    let groups = ["cluster.ca.", "cluster.clientCA.", "identity.token.", "firewall.restrict[]."];
     let keys = ["cluster.server", "identity.certFile", "identity.keyFile"];
     keys.contains(&path) || groups.iter().any(|group| path.starts_with(group))
 }

@@ -20,6 +20,7 @@ mod cluster;
 mod containerd;
 mod daemon;
 mod escaping;
+mod firewall;
 mod flannel;
 mod forward;
 mod import;

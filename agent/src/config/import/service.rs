@@ -164,8 +164,8 @@ fn rest(input: &Input, settings: &[Setting], program: Program, draft: &mut Draft
 fn beside(key: &str, value: &str, program: Program) -> String {
     if key.starts_with("ExecStart") && value.contains("--dport 4194") {
         return "dropped: nothing listens on port 4194 since 1.12 (kubernetes/kubernetes#65707), and each restart added \
-                the rule once more; the figures are on port 10250, for those whom the API server lets. Rules that are left: \
-                iptables -S INPUT | grep 4194"
+                the rule once more; the figures are on port 10250, for those whom the API server lets. Rules that are left \
+                are taken away once the node is Ready; firewall.restrict is for today's ports"
             .to_owned();
     }
     if key == "ExecStartPre" && value.contains("mkdir") && value.contains("/sys/fs/cgroup/") {

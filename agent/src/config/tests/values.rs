@@ -100,6 +100,30 @@ fn what_would_break_the_components_is_refused() {
 }
 
 #[test]
+fn restricted_ports_are_read_and_what_would_close_them_for_all_is_refused() {
+    let report = report_over_minimum(&[
+        ("firewall: {restrict: [{prt: 1}]}", "did you mean `port`?"),
+        ("firewall: {restrict: 10250}", "expected a list of mappings with `allow`, `port`"),
+        ("firewall: {restrict: [10250]}", "firewall.restrict[0]: expected a mapping with `allow`, `port`"),
+        ("firewall: {restrict: [{port: 70000, allow: [10.0.0.0/8]}]}", "`70000` is no port"),
+        ("firewall: {restrict: [{allow: [10.0.0.0/8]}]}", "firewall.restrict[0].port: missing"),
+        ("firewall: {restrict: [{port: 10250}]}", "nobody would reach this port"),
+        ("firewall:\n  restrict:\n  - {port: 10250, allow: [10.0.0.7]}", "firewall.restrict[0].allow[0]"),
+        ("firewall: {restrict: [{port: 10250, allow: [10.0.0.1/8]}]}", "write 10.0.0.0/8"),
+        (
+            "firewall: {restrict: [{port: 1, allow: [10.0.0.0/8]}, {port: 1, allow: ['fd00::/8']}]}",
+            "firewall.restrict[1]: port 1 is restricted already",
+        ),
+    ]);
+    insta::assert_snapshot!("firewall", report);
+    let machine = Machine::with(&format!(
+        "{MINIMUM}firewall: {{restrict: [{{port: 10250, allow: [10.0.0.0/8, 'fd00::/8']}}]}}\n"
+    ));
+    let restrict = machine.load().unwrap().config.firewall.restrict;
+    assert_eq!((restrict.len(), restrict[0].port, restrict[0].allow.len()), (1, 10_250, 2));
+}
+
+#[test]
 fn ca_errors_name_the_file() {
     let base64 =
         |text: &str| serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap();

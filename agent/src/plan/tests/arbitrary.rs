@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::parts::{conf, engine_with};
 use super::signer::Approver;
 use super::world::World;
-use crate::config::ProxyMode;
+use crate::config::{Firewall, ProxyMode, Restriction};
 use crate::desired::{Program, paths, units};
 use crate::observe::Fact;
 use crate::observe::certificates::Certificate;
@@ -24,13 +24,21 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
         prop::collection::vec(0..units::ALL.len(), 0..3),
         prop::collection::vec(0..3_usize, 0..4),
         prop::bool::ANY,
-        (0..3_usize, prop::bool::ANY),
+        (0..3_usize, prop::bool::ANY, 0..4_usize),
     )
-        .prop_map(|(passes, lost, stopped, changed, containerd, (mode, has_ipvs_device))| {
+        .prop_map(|(passes, lost, stopped, changed, containerd, (mode, has_ipvs_device, firewall))| {
             let mut world = if containerd { World::with_containerd() } else { World::fresh() };
             for _ in 0..passes {
                 world.plan().steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
                 world.others_move();
+            }
+            // Restricted now, or before, with images or without.
+            world.config.firewall = [restricted(), Firewall::default()][usize::from(firewall != 0)].clone();
+            if firewall != 0 {
+                [units::FIREWALL, units::IMAGES]
+                    .into_iter()
+                    .take(firewall)
+                    .for_each(|unit| world.has_old_unit(unit));
             }
             for index in lost {
                 // Where the note of the join is lost with the Node there, nothing is lost.
@@ -55,6 +63,11 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
             world.observed.facts.modes.has_ipvs_device = has_ipvs_device;
             world
         })
+}
+
+pub(super) fn restricted() -> Firewall {
+    let allow = vec!["10.0.0.0/8".parse().unwrap()];
+    Firewall { restrict: vec![Restriction { port: 10_250, allow }] }
 }
 
 /// Any world at all: what is mendable, and facts unknown, refused, contradictory.

@@ -4,7 +4,7 @@ use serde_json::{Map, json};
 
 use super::parts::{conf, engine_with};
 use super::world::World;
-use super::{Phase, Verdict, settle};
+use super::{Phase, Step, Verdict, settle};
 use crate::config::Config;
 use crate::desired::{DaemonJson, Program, paths, units};
 use crate::observe::{Observed, proxies::OtherProxy};
@@ -40,6 +40,11 @@ pub(super) fn joined(phase: Phase, change: impl FnOnce(&mut Config, &mut Observe
     let mut world = World::fresh();
     assert!(settle(&mut world).is_ready());
     world.edit(change);
+    // What another configuration needs no more goes first.
+    let steps = super::steps(&world.plan());
+    for step in steps.iter().filter(|step| matches!(step, Step::RetireUnit(_))) {
+        world.apply(step);
+    }
     text(&world.plan().verdicts[&phase])
 }
 
@@ -151,7 +156,7 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
          kubelet-config, kubelet-flags, kube-proxy, kube-proxy-config, kube-proxy-flags, proxy-mode, cri-dockerd, docker, daemon-json, \
          containerd, containerd-config, cgroup-driver, swap, sandbox-image, images, cni-plugins, cni-conf, cni-programs, \
-         cni-tunnels, certificate, kubeconfig"
+         cni-tunnels, certificate, kubeconfig, firewall"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();

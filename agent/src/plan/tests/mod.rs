@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod containerd;
+mod firewall;
 mod fixture;
 mod kubeconfig;
 mod kubelet;

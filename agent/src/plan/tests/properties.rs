@@ -90,8 +90,13 @@ pub(super) fn harmless(world: &World) -> Result<(), TestCaseError> {
                 prop_assert!(!usable);
             }
             Step::RemoveFile(path) => {
-                let cleanup = paths::units().join(units::PROXY_CLEANUP);
-                prop_assert!(path.starts_with("/var/lib/kn-agent") || *path == cleanup);
+                let passing = [units::PROXY_CLEANUP, units::PORT_4194].map(|unit| paths::units().join(unit));
+                prop_assert!(path.starts_with("/var/lib/kn-agent") || passing.contains(path));
+            }
+            Step::RetireUnit(unit) => {
+                let path = paths::units().join(unit);
+                let is_there = matches!(world.observed.files.get(&path), Some(Ok(Some(_))));
+                prop_assert!(is_there && units::OPTIONAL.contains(unit));
             }
             // It takes the rules of Services away, all of them.
             Step::StartUnit(units::PROXY_CLEANUP) => {

@@ -72,6 +72,7 @@ impl World {
             route_address: Some("10.0.0.2".parse().unwrap()),
             cni_bin_dir: Some("/opt/cni/bin".into()),
             iptables: Some("/usr/sbin/iptables".into()),
+            nft: Some("/usr/sbin/nft".into()),
             ..Facts::default()
         };
         let unit = |name: &&'static str| {
@@ -167,6 +168,13 @@ impl World {
                 }
             }),
             Step::ReloadSystemd => self.reload(),
+            Step::RetireUnit(name) => {
+                self.forget(&paths::units().join(name));
+                if let Some(state) = self.unit(name) {
+                    "not-found".clone_into(&mut state.load);
+                    "inactive".clone_into(&mut state.active);
+                }
+            }
             Step::StartUnit(name) | Step::RestartUnit { unit: name, .. } => self.start(name, at),
             Step::MakeKey { path, refusals } => {
                 let public_key_hash = FIXTURE.next_key(self.last_key.as_deref()).to_owned();
@@ -277,7 +285,8 @@ impl World {
             units::KUBELET => self.observed.kubelet_health = Ok(()),
             units::IMAGES => self.observed.engine.has_sandbox_image = true,
             units::PROXY_CLEANUP => return self.clean_up_after_proxy(),
-            units::FORWARD => (),
+            units::FORWARD | units::FIREWALL => (),
+            units::PORT_4194 => return,
             _ => self.observed.proxy_health = Ok(()),
         }
         if let Some(state) = self.unit(name) {

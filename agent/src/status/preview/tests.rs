@@ -60,6 +60,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             image_tars: Vec::new(),
             image_loader: None,
             iptables: None,
+            nft: None,
             containerd: Found::default(),
             cni_bin_dir: None,
             supplied_serves: None,

@@ -1,0 +1,68 @@
+//! Who reaches this node's ports, and units of ours that nobody wants any more.
+
+use super::preflight::is_ignored;
+use super::{Step, Verdict, View, bring_up, files, later, newest_write};
+use crate::desired::{Desired, firewall, paths, units};
+use crate::observe::facts::SEARCHED;
+use crate::reason::Reason;
+
+/// The name of the check.
+pub(super) const CHECK: &str = "firewall";
+
+/// Whether the table can be loaded.
+pub(super) fn check(view: View<'_>) -> Result<String, (Reason, String)> {
+    match &view.observed.facts.nft {
+        Some(nft) => {
+            Ok(format!("{} ports restricted, by {}", view.config.firewall.restrict.len(), nft.display()))
+        }
+        None => Err((
+            Reason::BinaryMissing,
+            format!(
+                "firewall.restrict needs the program `nft`, which is in none of {}; install it (Debian: nftables)",
+                SEARCHED.join(", ")
+            ),
+        )),
+    }
+}
+
+/// What keeps the host from being ready to start anything: a port that is to be closed and is not. `None`: nothing.
+pub(super) fn in_place(view: View<'_>) -> Option<Verdict> {
+    if view.config.firewall.restrict.is_empty() {
+        return None;
+    }
+    if let Err((reason, message)) = check(view) {
+        let verdict = Verdict::Waiting { reason, message, until: Some(later(view.now)) };
+        return (!is_ignored(view, CHECK)).then_some(verdict);
+    }
+    let inputs = units::inputs(units::FIREWALL);
+    bring_up(view, units::FIREWALL, newest_write(view, inputs.iter().map(std::path::PathBuf::as_path)))
+}
+
+/// Steps for units of ours that are there and not wanted.
+pub(super) fn retired(view: View<'_>, desired: &Desired) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for &unit in units::OPTIONAL {
+        let path = paths::units().join(unit);
+        let is_wanted = desired.host_files.iter().any(|file| file.path == path);
+        if is_wanted || !matches!(view.observed.files.get(&path), Some(Ok(Some(_)))) {
+            continue;
+        }
+        steps.push(Step::RetireUnit(unit));
+        steps.extend(firewall::leaves(unit).map(|left| Step::RemoveFile(left.to_owned())));
+    }
+    steps
+}
+
+/// Rules for port 4194 that an older kubelet's unit left are taken away once, when the node is Ready: nothing waits for it.
+pub(super) fn port_4194(view: View<'_>) -> Result<Vec<Step>, Verdict> {
+    let note = firewall::port_4194_note();
+    if matches!(view.observed.files.get(&note.path), Some(Ok(Some(_)))) {
+        return Ok(Vec::new());
+    }
+    let Some(unit) = firewall::port_4194_unit(&view.observed.facts) else { return Ok(Vec::new()) };
+    let path = unit.path.clone();
+    let mut steps = Vec::from_iter(files::write(view, &unit)?);
+    steps.extend([Step::StartUnit(units::PORT_4194), Step::RemoveFile(path)]);
+    steps.extend(files::write(view, &note)?);
+    Ok(steps)
+}
