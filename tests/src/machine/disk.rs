@@ -104,8 +104,10 @@ impl Disk {
     pub(super) fn ensure(spec: &NodeSpec) -> Result<Self> {
         packages::ensure_programs(PROGRAMS)?;
         let root_name = spec.root.parent().and_then(Path::file_name).context("the root has no name")?;
-        let content =
-            format!("{DRIVERS:?}{INIT}{NETWORK}{NETWORK_UNIT}{SHELL}{SHELL_UNIT}{:?}", spec.containerd);
+        let content = format!(
+            "{DRIVERS:?}{IPSET:?}{INIT}{NETWORK}{NETWORK_UNIT}{SHELL}{SHELL_UNIT}{:?}",
+            spec.containerd
+        );
         let key = format!("machine-{}-{}", root_name.to_string_lossy(), cache::digest(&content));
         let entry = cache::entry(&key, |directory| make(spec, directory))?;
         Ok(Self { kernel: entry.join("vmlinuz"), initrd: entry.join("initrd"), root: entry.join("root.img") })
