@@ -6,7 +6,7 @@ use crate::Node;
 
 /// A kind of trace: what it is, whether the package alone brings it, and the command that prints what it finds.
 const TRACES: [(&str, bool, &str); 8] = [
-    ("the agent's program", true, "command -v kn-agent"),
+    ("program of the agent's", true, "command -v kn-agent"),
     (
         "units of kn-agent",
         true,
@@ -30,7 +30,7 @@ const TRACES: [(&str, bool, &str); 8] = [
     ),
     ("CNI configuration", false, "find /etc/cni/net.d -type f"),
     (
-        "a container runtime that runs or is enabled",
+        "container runtime that runs or is enabled",
         false,
         "for unit in docker.service docker.socket containerd.service; do
              systemctl is-active --quiet $unit && echo $unit runs; systemctl is-enabled --quiet $unit && echo $unit enabled

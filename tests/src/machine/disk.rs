@@ -25,7 +25,7 @@ const DRIVERS: [&str; 6] = [
 ];
 
 /// What ipvs needs beside the kernel's modules; nodes in containers do without.
-const IPSET: (&str, &[&str]) = ("deb trixie", &["ipset", "libipset13"]);
+const IPSET: (&str, &[&str]) = ("deb trixie", &["ipset", "libipset13t64"]);
 
 const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),

@@ -19,6 +19,8 @@ pub enum Behaviour {
     /// It speaks WebSockets with the API server for `kubectl exec` and `attach`, and for that https with the runtime's
     /// streaming server, unless its gate `ExtendWebSocketsToKubelet` is off. cri-dockerd's speaks http.
     WebSocketsToRuntime,
+    /// kube-proxy's mode ipvs is deprecated.
+    IpvsDeprecated,
 }
 
 /// From which minor version on, and up to but not including which.
@@ -37,7 +39,7 @@ pub struct Span {
 }
 
 /// All of them.
-pub const BEHAVIOURS: [Span; 6] = [
+pub const BEHAVIOURS: [Span; 7] = [
     Span {
         behaviour: Behaviour::Dockershim,
         name: "speaks to docker itself (dockershim); after that docker needs cri-dockerd",
@@ -80,6 +82,13 @@ pub const BEHAVIOURS: [Span; 6] = [
         since: 36,
         until: u16::MAX,
         source: "KEP-4006, Mirantis/cri-dockerd#560",
+    },
+    Span {
+        behaviour: Behaviour::IpvsDeprecated,
+        name: "kube-proxy's mode ipvs is deprecated, and says so in its log",
+        since: 35,
+        until: u16::MAX,
+        source: "KEP-5495, cmd/kube-proxy/app/server_linux.go",
     },
 ];
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::table::{self, Component, Setting, Sort, settings};
-use super::{Version, kind, notes};
+use super::{Behaviour, Version, kind, notes};
 use crate::config::{self, Config, ProxyMode, nearest, shown};
 
 /// How a setting stands with a version.
@@ -301,9 +301,9 @@ impl Check {
 
     /// nftables came with 1.29 behind a gate that 1.31 opened (KEP-3866); ipvs is to go.
     fn mode(self, config: &Config) -> Option<Finding> {
-        if config.proxy.mode == ProxyMode::Ipvs && self.version.minor >= 35 {
+        if config.proxy.mode == ProxyMode::Ipvs && Behaviour::IpvsDeprecated.holds(self.version) {
             let message = "ipvs is deprecated since 1.35".to_owned();
-            let source = "k8s.io/kubernetes v1.35, cmd/kube-proxy/app/server_linux.go";
+            let source = "KEP-5495";
             return Some(
                 Finding::new("proxy.mode", State::Deprecated, message)
                     .hint("write `nftables`".to_owned())
