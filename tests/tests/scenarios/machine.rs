@@ -108,6 +108,17 @@ echo $path $(cat $path/memory.max)";
         Ok("a container's `memory.max` is its limit".to_owned())
     }
 
+    /// kube-proxy is well before its first rules are there.
+    fn reaches_the_api_server_by_its_service(&self) -> Result<()> {
+        const ASK: &str = "curl -sk --max-time 5 https://10.96.0.1/version";
+        wait_until("the API server's Service to answer", SLOW, || {
+            Ok(self.machine.try_sh(ASK)?.stdout.contains("gitVersion").then_some(()))
+        })
+        .with_context(|| {
+            self.machine.sh("journalctl -u kube-proxy -n 20 -o cat --no-pager").unwrap_or_default()
+        })
+    }
+
     fn cgroups(&self) -> Result<Vec<String>> {
         let found = self.machine.sh("cd /sys/fs/cgroup && find . -maxdepth 1 -mindepth 1 -type d | sort")?;
         Ok(found.lines().map(str::to_owned).collect())
@@ -175,12 +186,11 @@ fn ipvs(emulated: &Emulated) -> Result<String> {
     const SERVERS: &str = "cat /proc/net/ip_vs";
     // 10.96.0.1:443, the API server's own Service, as the kernel writes it.
     const API_SERVER: &str = "0A600001:01BB";
-    const ASK: &str = "curl -sk --max-time 20 https://10.96.0.1/version";
     emulated.configure("proxy: {mode: ipvs}\n")?;
     emulated.wait_ready()?;
     let servers = emulated.machine.sh(SERVERS)?;
     ensure!(servers.contains(API_SERVER), "{servers}");
-    ensure!(emulated.machine.sh(ASK)?.contains("gitVersion"));
+    emulated.reaches_the_api_server_by_its_service()?;
 
     emulated.machine.put(DROP_IN, "proxy: {mode: iptables}\n", 0o600)?;
     wait_until("ipvs to be taken away", SLOW, || {
@@ -189,7 +199,7 @@ fn ipvs(emulated: &Emulated) -> Result<String> {
     })
     .with_context(|| emulated.log().unwrap_or_default())?;
     emulated.wait_ready()?;
-    ensure!(emulated.machine.sh(ASK)?.contains("gitVersion"));
+    emulated.reaches_the_api_server_by_its_service()?;
     Ok(format!(
         "{} virtual servers of ipvs, none after; the API server's Service answers in both",
         servers.lines().count() - 3
