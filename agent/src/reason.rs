@@ -139,6 +139,8 @@ reasons! {
     CgroupDriverMismatch: OPERATOR, "make docker's native.cgroupdriver and kubelet.config.cgroupDriver equal, or remove both; containerd: another file that it imports sets SystemdCgroup (containerd config dump)";
     /// Swap is on, and the kubelet would end for it.
     SwapOn: OPERATOR, "swapoff -a, and take swap out of /etc/fstab; or allow it: kubelet.config.failSwapOn: false";
+    /// The node's address can't be told from what the configuration says, or no interface has it.
+    NodeAddress: OPERATOR, "ip -brief address shows what there is; name the one in node.address, or networks that hold just one in node.addressFrom; looked at again by itself";
     /// The pod sandbox image is not on the node.
     SandboxImageMissing: OPERATOR, "docker pull IMAGE, or docker load it (containerd: ctr -n k8s.io images pull, or import); or set runtime.sandboxImage";
     /// A kernel setting could not be made.

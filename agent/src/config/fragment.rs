@@ -224,8 +224,13 @@ impl JsonSchema for Hidden {
 pub(super) struct NodeFragment {
     /// Name of the Node object, of its certificate and for kube-proxy. Default: the host name in lower case.
     pub(super) name: Option<String>,
-    /// The address the node is reached at. Default: the source address of the route to the API server.
+    /// The address the node is reached at; an interface of this machine has it. Default: the one that `node.addressFrom`
+    /// chooses, else the source address of the route to the API server.
     pub(super) address: Option<String>,
+    /// Networks, the preferred first: the node's address is the only one of this machine's in the first of them that has
+    /// any, e.g. `[10.0.0.0/8, 192.168.0.0/16]`. Bridges and tunnels of runtimes and pod networks do not count. Not
+    /// beside `node.address`. Default: none.
+    pub(super) address_from: Option<Vec<String>>,
     /// Labels to register with; only those a node may set on itself. Default: none.
     pub(super) labels: Option<BTreeMap<String, String>>,
     /// Taints to register with, each `key=value:Effect` or `key:Effect`; the effect is `NoSchedule`, `PreferNoSchedule`

@@ -182,6 +182,8 @@ pub struct Node {
     pub name: NodeName,
     /// The address it is reached at. Default: the one the route to the API server takes, found when needed.
     pub address: Option<IpAddr>,
+    /// Networks that the address is in, the preferred first; empty where they do not matter.
+    pub address_from: Vec<Cidr>,
     /// Labels to register with.
     pub labels: BTreeMap<String, String>,
     /// Taints to register with.

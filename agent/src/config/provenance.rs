@@ -25,7 +25,7 @@ const LATER: [(&str, &str); 6] = [
     ("cluster.dns.address", "the cluster's Service `kube-system/kube-dns`, where there is one"),
     ("kubelet.binary", "searched for in the usual directories"),
     ("network.binDir", "the first usual directory that holds the plugins the configuration needs"),
-    ("node.address", "the source address of the route to `cluster.server`"),
+    ("node.address", "the one in node.addressFrom, else the source address of the route to `cluster.server`"),
     ("proxy.binary", "searched for in the usual directories"),
     ("runtime.criDockerd", "searched for in the usual directories"),
 ];

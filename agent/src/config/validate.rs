@@ -187,6 +187,7 @@ impl Check<'_> {
 
     fn node(&mut self, fragment: NodeFragment) -> Option<Node> {
         let address = fragment.address.and_then(|text| self.address("node.address", &text));
+        let address_from = self.address_from(fragment.address_from.unwrap_or_default(), address.is_some());
         let labels = fragment.labels.unwrap_or_default();
         for (key, value) in &labels {
             if let Err(refusal) = labels::check_label(key, value) {
@@ -200,7 +201,20 @@ impl Check<'_> {
                 Err(refusal) => self.refusal("node.taints", &format!("node.taints[{index}]"), refusal),
             }
         }
-        Some(Node { name: self.node_name(&fragment.name.unwrap_or_default())?, address, labels, taints })
+        let name = self.node_name(&fragment.name.unwrap_or_default())?;
+        Some(Node { name, address, address_from, labels, taints })
+    }
+
+    fn address_from(&mut self, networks: Vec<String>, is_written: bool) -> Vec<Cidr> {
+        if is_written && !networks.is_empty() {
+            let hint = "leave one of the two out";
+            self.refuse_with("node.addressFrom", "`node.address` says already which address it is", hint);
+        }
+        let mut parsed: Vec<Cidr> = Vec::new();
+        for text in networks {
+            parsed.extend(self.parse::<Cidr>("node.addressFrom", Some(text.trim())));
+        }
+        parsed
     }
 
     fn refusal(&mut self, group: &str, path: &str, refusal: labels::Refusal) {

@@ -1,5 +1,6 @@
 //! What must be true of the node: configuration and facts in, files and names out. Pure.
 
+pub mod address;
 pub mod certificates;
 pub mod cluster_info;
 pub mod cni;
@@ -67,6 +68,8 @@ pub struct Facts {
     pub resolv_conf: PathBuf,
     /// The address on the way to the API server.
     pub route_address: Option<IpAddr>,
+    /// The machine's addresses; looked at only where the configuration speaks of them.
+    pub addresses: address::Found,
     /// The cluster's own DNS, where the configuration names none.
     pub cluster_dns: dns::ClusterDns,
     /// The directory the CNI plugins were found in.
@@ -197,7 +200,7 @@ pub fn cni_bin_dir<'a>(config: &'a Config, facts: &'a Facts) -> &'a Path {
     known.or(facts.cni_bin_dir.as_deref()).unwrap_or(Path::new("/opt/cni/bin"))
 }
 
-/// The node's address: configured, or the one on the way to the API server.
+/// The node's address, where it is known.
 pub fn address(config: &Config, facts: &Facts) -> Option<IpAddr> {
-    config.node.address.or(facts.route_address)
+    address::choose(config, facts).ok().flatten().map(|chosen| chosen.address)
 }

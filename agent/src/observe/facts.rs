@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use super::{modes, supplied};
 use crate::config::{Config, RuntimeKind};
 use crate::desired::dns::{self, ClusterDns};
-use crate::desired::{DaemonJson, Facts, FileId, Program, cni, containerd, images, paths, reserved_cgroups};
-use crate::ports::{Failure, program, root::Root};
+use crate::desired::{
+    DaemonJson, Facts, FileId, Program, address, cni, containerd, images, paths, reserved_cgroups,
+};
+use crate::ports::{Failure, addresses, program, root::Root};
 
 /// Where programs are searched for.
 pub const SEARCHED: &[&str] =
@@ -43,6 +45,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         modes: modes::means(root, config),
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),
+        addresses: local_addresses(config),
         cluster_dns: ClusterDns::Unknown,
         cni_bin_dir: CNI_SEARCHED
             .iter()
@@ -190,6 +193,13 @@ fn route_address(config: &Config) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
 }
 
+fn local_addresses(config: &Config) -> address::Found {
+    if config.node.address.is_none() && config.node.address_from.is_empty() {
+        return address::Found::default();
+    }
+    addresses::all().map_or_else(|failure| address::Found::Unknown(failure.message), address::Found::Known)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -203,6 +213,17 @@ mod tests {
             std::fs::write(machine.path().join("proc/swaps"), format!("{head}{below}")).unwrap();
             assert_eq!(super::swap(&root).as_deref(), found);
         }
+    }
+
+    #[test]
+    fn pods_get_the_servers_that_the_stub_of_systemd_asks() {
+        let machine = tempfile::tempdir().unwrap();
+        let root = super::Root::new(machine.path());
+        assert_eq!(super::resolv_conf(&root), super::Path::new("/etc/resolv.conf"));
+        let real = "/run/systemd/resolve/resolv.conf";
+        std::fs::create_dir_all(root.path(real.as_ref()).parent().unwrap()).unwrap();
+        std::fs::write(root.path(real.as_ref()), "nameserver 10.0.0.53\n").unwrap();
+        assert_eq!(super::resolv_conf(&root), super::Path::new(real));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Step, Verdict, View, firewall, later, modes, settings, unit};
+use crate::desired::address::{self, Chosen};
 use crate::desired::{FileSpec, units};
 use crate::reason::Reason;
 
@@ -28,9 +29,10 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else {
         return super::version_unknown(view);
     };
-    if let Some(verdict) = no_route(view) {
-        return verdict;
-    }
+    let address = match address(view) {
+        Ok(chosen) => chosen.map_or_else(String::new, |chosen| format!("; address {chosen}")),
+        Err(verdict) => return verdict,
+    };
     let mut steps = firewall::retired(view, desired);
     for spec in &desired.host_files {
         match write(view, spec) {
@@ -63,23 +65,29 @@ pub(super) fn host(view: View<'_>) -> Verdict {
     }
     match kernel(view, desired.sysctls) {
         Verdict::Act(more) => steps.extend(more),
-        other if steps.is_empty() => return firewall::in_place(view).unwrap_or(other),
+        Verdict::Satisfied(found) if steps.is_empty() => {
+            let done = || Verdict::Satisfied(format!("{found}{address}"));
+            return firewall::in_place(view).unwrap_or_else(done);
+        }
+        other if steps.is_empty() => return other,
         _ => {}
     }
     Verdict::Act(steps)
 }
 
-/// Without a way to the API server the node's own address is not known: what stands in the kubelet's unit stays, and
-/// nothing is restarted for want of a cable or of DHCP.
-fn no_route(view: View<'_>) -> Option<Verdict> {
+/// Without a way to the API server the node's own address is not known, nor where `node.addressFrom` chooses none: what
+/// stands in the kubelet's unit stays, and nothing is restarted for want of a cable or of DHCP.
+fn address(view: View<'_>) -> Result<Option<Chosen>, Verdict> {
+    let wait = |reason, message| Verdict::Waiting { reason, message, until: Some(later(view.now)) };
+    let chosen =
+        address::choose(view.config, &view.observed.facts).map_err(|why| wait(Reason::NodeAddress, why))?;
     let server = &view.config.cluster.server;
-    let host: std::net::IpAddr = server.host().parse().ok()?;
-    let known = view.config.node.address.or(view.observed.facts.route_address).is_some();
-    (!known && !host.is_loopback()).then(|| Verdict::Waiting {
-        reason: Reason::ApiUnreachable,
-        message: format!("there is no route to `{server}`, and node.address is not set"),
-        until: Some(later(view.now)),
-    })
+    let is_routed = server.host().parse().is_ok_and(|host: std::net::IpAddr| !host.is_loopback());
+    if chosen.is_none() && is_routed {
+        let message = format!("there is no route to `{server}`, and node.address is not set");
+        return Err(wait(Reason::ApiUnreachable, message));
+    }
+    Ok(chosen)
 }
 
 /// Whether systemd has to read its unit files again for one of `names`, and nobody is making it do so.

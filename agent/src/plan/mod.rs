@@ -5,6 +5,7 @@ mod files;
 mod firewall;
 pub mod identity;
 mod images;
+mod known;
 mod kubelet;
 mod modes;
 mod network;
@@ -262,7 +263,8 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
                 0 => "and is being started".to_owned(),
                 status => format!("last exit status {status}"),
             };
-            let message = format!("`{name}` was restarted {} times, {how}{}", state.restarts, log());
+            let cause = known::explain(state).map_or_else(String::new, |cause| format!("; {cause}"));
+            let message = format!("`{name}` was restarted {} times, {how}{cause}{}", state.restarts, log());
             Some(Verdict::blocked(Reason::UnitCrashLoop, message))
         }
         ("loaded", "activating" | "deactivating") => {

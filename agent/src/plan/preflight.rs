@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Verdict, View, firewall, images, later, needs_cri_dockerd, network, settings, supplied};
 use crate::config::{NetworkPlugin, RuntimeKind};
-use crate::desired::{DaemonJson, Program, cni, engine, paths, reserved_cgroups, runtime, versions};
+use crate::desired::{DaemonJson, Program, address, cni, engine, paths, reserved_cgroups, runtime, versions};
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
 
@@ -46,6 +46,7 @@ pub const NAMES: &[&str] = &[
     "containerd-config",
     "cgroup-driver",
     "swap",
+    "address",
     "sandbox-image",
     "images",
     "cni-plugins",
@@ -79,6 +80,7 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     outcomes.extend([
         ("cgroup-driver", cgroup_driver(view)),
         ("swap", swap(view)),
+        ("address", node_address(view)),
         ("sandbox-image", sandbox_image(view)),
     ]);
     if config.proxy.enabled {
@@ -257,6 +259,25 @@ fn swap(view: View<'_>) -> Found {
             Err((Reason::SwapOn, format!("swap is on ({swap}), and the kubelet does not start with it")))
         }
     }
+}
+
+/// The kubelet looks for the address it is given among the interfaces', and goes on without any where it is not there.
+fn node_address(view: View<'_>) -> Found {
+    let facts = &view.observed.facts;
+    let trouble = |why| (Reason::NodeAddress, why);
+    let chosen = address::choose(view.config, facts).map_err(trouble)?;
+    if let Some(why) = address::is_nowhere(view.config, facts) {
+        return Err(trouble(why));
+    }
+    Ok(chosen.map_or_else(
+        || {
+            format!(
+                "the kubelet's own choice: {} has no address to look for a route to",
+                view.config.cluster.server
+            )
+        },
+        |chosen| chosen.to_string(),
+    ))
 }
 
 fn of_network(view: View<'_>) -> Vec<(&'static str, Found)> {

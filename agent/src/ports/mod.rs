@@ -1,5 +1,6 @@
 //! The world, concrete and addressed: a root directory, a bus, an API server, programs. A test passes other addresses.
 
+pub mod addresses;
 pub mod changes;
 pub mod cluster;
 pub mod cri;

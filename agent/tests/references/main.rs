@@ -5,6 +5,7 @@
 
 mod commands;
 mod configuration;
+mod diagnoses;
 mod documents;
 mod origin;
 mod phases;
@@ -66,6 +67,11 @@ fn phase_diagram_is_what_the_code_says() {
 #[test]
 fn origin_names_tests_that_exist() {
     origin::check();
+}
+
+#[test]
+fn diagnoses_name_reasons_checks_and_tests_that_exist() {
+    diagnoses::check();
 }
 
 #[test]

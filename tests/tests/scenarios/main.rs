@@ -19,6 +19,7 @@ mod cli;
 mod cluster;
 mod containerd;
 mod daemon;
+mod diagnoses;
 mod escaping;
 mod firewall;
 mod flannel;

@@ -24,6 +24,11 @@ fn value_errors_say_what_was_found() {
         ),
         ("node: {name: a_b}", "`a_b` is no DNS name"),
         ("node: {address: worker}", "`worker` is no IP address"),
+        ("node: {addressFrom: [10.0.0.1/8]}", "config.yaml:1: node.addressFrom: `10.0.0.1/8`"),
+        (
+            "node: {address: 10.0.0.1, addressFrom: [10.0.0.0/8]}",
+            "`node.address` says already which address it is; leave one of the two out",
+        ),
         ("node: {labels: {node-role.kubernetes.io/worker: ''}}", "NodeRestriction"),
         ("node: {labels: {node-restriction.kubernetes.io/a: b}}", "NodeRestriction"),
         ("node: {labels: {k8s.io/a: b}}", "use a domain of your own"),

@@ -43,7 +43,7 @@ fn containerd_that_is_missing_dead_or_contradicts_the_kubelet() {
         text(&world.plan().verdicts[&phase])
     };
     let preflight = |change: &dyn Fn(&mut Config, &mut Observed)| of(false, Phase::Preflight, change);
-    assert_eq!(preflight(&|_, _| {}), "ok: 15 checks");
+    assert_eq!(preflight(&|_, _| {}), "ok: 16 checks");
     assert_eq!(
         preflight(&|_, observed| {
             let state = UnitState { load: "not-found".to_owned(), ..UnitState::default() };

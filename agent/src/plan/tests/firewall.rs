@@ -62,7 +62,7 @@ fn without_the_program_that_closes_them_nothing_is_started() {
         observed.facts.nft = None;
     });
     assert_eq!(said, lacks);
-    assert_eq!(preflight(|config, _| config.firewall = restricted()), "ok: 17 checks");
+    assert_eq!(preflight(|config, _| config.firewall = restricted()), "ok: 18 checks");
     // A node that has joined says so, and starts nothing that would listen.
     let mut world = World::fresh();
     settle(&mut world);

@@ -58,7 +58,7 @@ pub(super) fn keys(value: serde_json::Value) -> Map<String, serde_json::Value> {
 
 #[test]
 fn programs_that_are_missing_too_old_or_do_not_know_a_flag() {
-    assert_eq!(preflight(|_, _| {}), "ok: 16 checks");
+    assert_eq!(preflight(|_, _| {}), "ok: 17 checks");
     assert_eq!(
         preflight(|_, observed| observed.facts.kubelet = Program::default()),
         "BinaryMissing: check kubelet: no executable `kubelet` in /usr/local/bin, /usr/bin, /opt/kube/bin, /opt/bin, \
@@ -131,7 +131,7 @@ fn a_sandbox_image_that_is_absent_is_the_runtimes_and_a_finding_of_check() {
     let missing = "the pod sandbox image `registry.k8s.io/pause:3.10` is not on this node";
     assert_eq!(joined(Phase::Runtime, lacking), format!("SandboxImageMissing: {missing}"));
     let running = engine_with("systemd");
-    assert_eq!(preflight(|_, observed| observed.engine = running.clone()), "ok: 16 checks");
+    assert_eq!(preflight(|_, observed| observed.engine = running.clone()), "ok: 17 checks");
     let mut world = World::fresh();
     assert!(check_named(&world, "sandbox-image").problem.is_none());
     world.edit(|_, observed| observed.engine = running);
@@ -155,14 +155,14 @@ fn a_check_that_is_ignored_holds_nothing_back_and_one_that_does_not_exist_is_tol
         preflight(|config, _| ignore(config, "kublet")),
         "PreflightFailed: check ignore: preflight.ignore: there is no check `kublet`; there are kubelet, \
          kubelet-config, kubelet-flags, kube-proxy, kube-proxy-config, kube-proxy-flags, proxy-mode, cri-dockerd, docker, daemon-json, \
-         containerd, containerd-config, cgroup-driver, swap, sandbox-image, images, cni-plugins, cni-conf, cni-programs, \
+         containerd, containerd-config, cgroup-driver, swap, address, sandbox-image, images, cni-plugins, cni-conf, cni-programs, \
          cni-tunnels, certificate, kubeconfig, firewall"
     );
     let old = |config: &mut Config, observed: &mut Observed| {
         observed.facts.kubelet.version = "v1.37.0".parse().ok();
         ignore(config, "kubelet");
     };
-    assert_eq!(preflight(old), "ok: 16 checks, ignored: kubelet");
+    assert_eq!(preflight(old), "ok: 17 checks, ignored: kubelet");
     let mut world = World::fresh();
     world.edit(old);
     assert!(settle(&mut world).is_ready());

@@ -1,10 +1,12 @@
 //! Properties of the planner, over arbitrary worlds: it converges, repeats itself, keeps the order, does no harm,
 //! and never panics.
 
+mod address;
 mod arbitrary;
 mod containerd;
 mod firewall;
 mod fixture;
+mod known;
 mod kubeconfig;
 mod kubelet;
 mod life;
@@ -19,6 +21,7 @@ mod seeded;
 mod settings;
 mod signer;
 mod supplied;
+mod systemd;
 mod trust;
 mod world;
 
@@ -237,6 +240,22 @@ fn docker_is_not_restarted_for_its_configuration_under_a_kubelet_that_runs() {
     "inactive".clone_into(&mut world.unit(units::KUBELET).unwrap().active);
     let because = "its files changed after it started".to_owned();
     assert_eq!(engine(&world), Verdict::Act(vec![Step::RestartUnit { unit: units::DOCKER, because }]));
+}
+
+#[test]
+fn a_setting_that_the_kernel_does_not_have_is_told_with_the_unit_that_tried() {
+    let mut world = World::fresh();
+    settle(&mut world);
+    assert!(world.plan().verdicts[&Phase::Host].is_satisfied());
+    world.observed.sysctls.insert("net/bridge/bridge-nf-call-iptables", None);
+    let host = |world: &World| world.plan().verdicts[&Phase::Host].clone();
+    // What has not run yet is run.
+    assert_eq!(host(&world), Verdict::Act(vec![Step::StartUnit(units::MODULES)]));
+    "active".clone_into(&mut world.unit(units::MODULES).unwrap().active);
+    let Verdict::Waiting { reason, message, .. } = host(&world) else { panic!("{:?}", host(&world)) };
+    assert_eq!(reason, crate::reason::Reason::KernelSetting);
+    let named = ["no setting `net/bridge/bridge-nf-call-iptables`", units::MODULES];
+    assert!(named.iter().all(|mark| message.contains(mark)), "{message}");
 }
 
 #[test]

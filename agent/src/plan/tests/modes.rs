@@ -35,7 +35,7 @@ fn a_mode_that_this_machine_has_not_what_for_is_refused_before_anything_is_writt
                  in nor in /lib/modules/6.18.44";
     assert_eq!(preflight(without_ip_vs), lacks);
     // On a joined node the files stay, and kube-proxy goes on as it is.
-    assert_eq!(joined(Phase::Preflight, without_ip_vs), "ok: 16 checks");
+    assert_eq!(joined(Phase::Preflight, without_ip_vs), "ok: 17 checks");
     assert_eq!(joined(Phase::Host, without_ip_vs), lacks);
     assert_eq!(
         preflight(|config, observed| {
@@ -48,13 +48,13 @@ fn a_mode_that_this_machine_has_not_what_for_is_refused_before_anything_is_writt
         without_ip_vs(config, observed);
         assert!(config.preflight.ignore.insert("proxy-mode".to_owned()));
     });
-    assert_eq!(ignored, "ok: 16 checks, ignored: proxy-mode");
+    assert_eq!(ignored, "ok: 17 checks, ignored: proxy-mode");
     let not_ours = preflight(|config, observed| {
         without_ip_vs(config, observed);
         config.proxy.enabled = false;
     });
-    assert_eq!(not_ours, "ok: 12 checks");
-    assert_eq!(fresh(Phase::Preflight, |config, _| config.proxy.mode = ProxyMode::Ipvs), "ok: 16 checks");
+    assert_eq!(not_ours, "ok: 13 checks");
+    assert_eq!(fresh(Phase::Preflight, |config, _| config.proxy.mode = ProxyMode::Ipvs), "ok: 17 checks");
 }
 
 #[test]

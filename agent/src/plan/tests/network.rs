@@ -116,7 +116,7 @@ fn a_placeholder_that_sorts_before_the_networks_own_is_named_before_joining() {
         wrong(config, observed);
         config.network.plugin = NetworkPlugin::Calico;
     };
-    assert_eq!(fresh(Phase::Preflight, calico), "ok: 16 checks");
+    assert_eq!(fresh(Phase::Preflight, calico), "ok: 17 checks");
     let multus = conf("00-multus.conf", r#"{"name": "m", "type": "multus"}"#);
     assert_eq!(with(vec![multus, flannel()], |_| ()), "ok: flannel, pods from 10.244.0.0/24");
 }
@@ -138,7 +138,7 @@ fn a_configuration_that_no_runtime_can_work_with_is_named_with_what_it_lacks() {
     };
     assert_eq!(joined(Phase::Network, none), "CniConfUnusable: `/etc/cni/net.d/10-a.conf` has no `name`");
     // It holds no join back: a DaemonSet may write another.
-    assert_eq!(fresh(Phase::Preflight, none), "ok: 14 checks");
+    assert_eq!(fresh(Phase::Preflight, none), "ok: 15 checks");
     let ignored = |config: &mut Config, observed: &mut Observed| {
         none(config, observed);
         config.preflight.ignore.insert("cni-programs".to_owned());

@@ -18,7 +18,7 @@ fn fields_and_flags_that_the_version_does_not_know_are_refused_before_anything_i
                    `maxPods`?";
     assert_eq!(preflight(misspelt), refused);
     // A joined node is held back by what would be written, not by preflight.
-    assert_eq!(joined(Phase::Preflight, misspelt), "ok: 16 checks");
+    assert_eq!(joined(Phase::Preflight, misspelt), "ok: 17 checks");
     assert_eq!(joined(Phase::Host, misspelt), refused);
     let ignored = |config: &mut Config, observed: &mut Observed| {
         misspelt(config, observed);
@@ -44,13 +44,13 @@ fn fields_and_flags_that_the_version_does_not_know_are_refused_before_anything_i
         "FieldRefused: check kube-proxy-config: proxy.mode: kube-proxy 1.29 does not know nftables yet, 1.31 does; write \
          `iptables`, or `proxy.config.featureGates.NFTablesProxyMode: true`"
     );
-    assert_eq!(preflight(|_, observed| observed.facts.kubelet.version = None), "ok: 15 checks");
+    assert_eq!(preflight(|_, observed| observed.facts.kubelet.version = None), "ok: 16 checks");
     // What the program itself lists is known.
     let listed = |config: &mut Config, observed: &mut Observed| {
         config.kubelet.extra_args.insert("of-a-vendor".to_owned(), "1".to_owned());
         observed.facts.kubelet.flags = vec!["of-a-vendor".to_owned()];
     };
-    assert_eq!(preflight(listed), "ok: 16 checks");
+    assert_eq!(preflight(listed), "ok: 17 checks");
 }
 
 #[test]
@@ -64,5 +64,5 @@ fn swap_that_the_kubelet_would_end_for() {
         on(observed);
         config.kubelet.config = keys(json!({"failSwapOn": false}));
     });
-    assert_eq!(allowed, "ok: 16 checks");
+    assert_eq!(allowed, "ok: 17 checks");
 }

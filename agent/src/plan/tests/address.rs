@@ -1,0 +1,141 @@
+//! Which address the node gets, from what, and what is said where none can be told.
+
+use super::messages::{joined, preflight, text};
+use super::world::World;
+use super::{Phase, Verdict, settle};
+use crate::config::Config;
+use crate::desired::address::Found;
+use crate::desired::{Facts, kubelet};
+use crate::observe::Observed;
+use crate::plan::View;
+use crate::plan::preflight::checks;
+use crate::ports::addresses::LocalAddress;
+use crate::reason::Reason;
+
+/// Two NICs, the addresses of all that a node has beside them, and of both families.
+const MACHINE: [(&str, &str); 11] = [
+    ("br-0a1b2c3d4e5f", "10.9.0.1"),
+    ("cali0a1b2c3d4e5", "10.9.0.2"),
+    ("cni0", "10.9.0.3"),
+    ("docker0", "10.9.0.4"),
+    ("eth0", "10.0.0.2"),
+    ("eth1", "10.9.0.77"),
+    ("eth1", "fd00::77"),
+    ("flannel.1", "10.9.0.5"),
+    ("kn0", "10.9.0.6"),
+    ("kube-ipvs0", "10.9.0.7"),
+    ("nodelocaldns", "10.9.0.8"),
+];
+
+fn has(addresses: &[(&str, &str)]) -> Found {
+    let local = |&(interface, address): &(&str, &str)| LocalAddress {
+        interface: interface.to_owned(),
+        address: address.parse().unwrap(),
+    };
+    Found::Known(addresses.iter().map(local).collect())
+}
+
+/// A machine with these networks asked for.
+fn asked(networks: &'static [&str]) -> impl FnOnce(&mut Config, &mut Observed) {
+    |config, observed| {
+        config.node.address_from = networks.iter().map(|text| text.parse().unwrap()).collect();
+        observed.facts.addresses = has(&MACHINE);
+    }
+}
+
+/// What the check `address` says before the node has joined.
+fn check(change: impl FnOnce(&mut Config, &mut Observed)) -> String {
+    let mut world = World::fresh();
+    world.edit(change);
+    let view = View { config: &world.config, desired: None, observed: &world.observed, now: world.now };
+    let check = checks(view).into_iter().find(|check| check.name == "address").unwrap();
+    let verdict = check.problem.map_or("ok", |problem| problem.0.as_str());
+    format!("{verdict}: {}", check.found)
+}
+
+#[test]
+fn each_address_is_told_with_what_it_is_from() {
+    assert_eq!(check(|_, _| {}), "ok: 10.0.0.2, from the route to the API server");
+    assert_eq!(check(asked(&["10.9.0.0/16"])), "ok: 10.9.0.77 of eth1, in 10.9.0.0/16 (node.addressFrom)");
+    // The first network that has any, in their order.
+    assert_eq!(
+        check(asked(&["172.16.0.0/12", "fd00::/8", "10.0.0.0/24"])),
+        "ok: fd00::77 of eth1, in fd00::/8 (node.addressFrom)"
+    );
+    assert_eq!(
+        check(|config, observed| {
+            config.node.address = "10.9.0.77".parse().ok();
+            observed.facts.addresses = has(&MACHINE);
+        }),
+        "ok: 10.9.0.77, as node.address says"
+    );
+    let host = joined(Phase::Host, |_, _| {});
+    assert!(host.ends_with("; address 10.0.0.2, from the route to the API server"), "{host}");
+}
+
+#[test]
+fn none_or_two_addresses_in_a_network_are_told_with_what_there_is() {
+    assert_eq!(
+        preflight(asked(&["172.16.0.0/12", "192.168.0.0/16"])),
+        "NodeAddress: check address: no address is in 172.16.0.0/12, 192.168.0.0/16 (node.addressFrom); there are \
+         eth0 10.0.0.2, eth1 10.9.0.77, eth1 fd00::77"
+    );
+    assert_eq!(
+        preflight(asked(&["10.0.0.0/8"])),
+        "NodeAddress: check address: 2 addresses are in 10.0.0.0/8 (node.addressFrom): eth0 10.0.0.2, eth1 10.9.0.77; \
+         a node has one"
+    );
+    // One address on two interfaces is one.
+    assert_eq!(
+        check(|config, observed| {
+            config.node.address_from = vec!["10.0.0.0/8".parse().unwrap()];
+            observed.facts.addresses = has(&[("eth0", "10.0.0.2"), ("eth1", "10.0.0.2")]);
+        }),
+        "ok: 10.0.0.2 of eth0, in 10.0.0.0/8 (node.addressFrom)"
+    );
+    assert_eq!(
+        check(|config, observed| {
+            config.node.address_from = vec!["10.0.0.0/8".parse().unwrap()];
+            observed.facts.addresses = Found::Unknown("the kernel does not answer".to_owned());
+        }),
+        "NodeAddress: node.addressFrom: the kernel does not answer"
+    );
+    // The kubelet says of such a one: not found in the host's network interfaces.
+    assert_eq!(
+        preflight(|config, observed| {
+            config.node.address = "10.0.0.3".parse().ok();
+            observed.facts.addresses = has(&[("eth0", "10.0.0.2")]);
+        }),
+        "NodeAddress: check address: no interface has 10.0.0.3 (node.address), which the kubelet would refuse; there \
+         are eth0 10.0.0.2"
+    );
+}
+
+#[test]
+fn the_kubelet_gets_the_address_that_was_chosen() {
+    let node_ip = |change: fn(&mut Config, &mut Observed)| {
+        let mut world = World::fresh();
+        world.edit(change);
+        let facts: &Facts = &world.observed.facts;
+        let unit = kubelet::unit(&world.config, facts, facts.kubelet.version.unwrap(), "systemd").unwrap();
+        let text = String::from_utf8(unit.content).unwrap();
+        text.split("--node-ip=").nth(1).map(|rest| rest.split(['"', ' ', '\n']).next().unwrap().to_owned())
+    };
+    assert_eq!(node_ip(|_, _| {}).as_deref(), Some("10.0.0.2"));
+    assert_eq!(
+        node_ip(|config, observed| asked(&["10.9.0.0/16"])(config, observed)).as_deref(),
+        Some("10.9.0.77")
+    );
+}
+
+#[test]
+fn an_interface_that_goes_down_under_a_node_restarts_nothing() {
+    let mut world = World::fresh();
+    world.edit(asked(&["10.9.0.0/16"]));
+    assert!(settle(&mut world).is_ready());
+    world.observed.facts.addresses = has(&[("eth0", "10.0.0.2")]);
+    let plan = world.plan();
+    let host = &plan.verdicts[&Phase::Host];
+    assert!(matches!(host, Verdict::Waiting { reason: Reason::NodeAddress, .. }), "{}", text(host));
+    assert!(plan.steps().next().is_none());
+}

@@ -1,0 +1,61 @@
+//! What systemd does in a world: units are met, started, and have their effect.
+
+use super::parts::engine_with;
+use super::world::World;
+use crate::desired::modes::Module;
+use crate::desired::{self, paths, units};
+use crate::observe::runtime::Engine;
+
+impl World {
+    pub(super) fn reload(&mut self) {
+        for (name, state) in &mut self.observed.units {
+            let Ok(state) = state else { continue };
+            state.needs_reload = false;
+            let has_file = matches!(self.observed.files.get(&paths::units().join(name)), Some(Ok(Some(_))));
+            if has_file && state.load == "not-found" {
+                "loaded".clone_into(&mut state.load);
+            }
+        }
+    }
+
+    pub(super) fn start(&mut self, name: &str, at: i64) {
+        match name {
+            units::SYSCTL => {
+                for (name, wanted) in desired::files::SYSCTLS {
+                    self.observed.sysctls.insert(name, Some((*wanted).to_owned()));
+                }
+                return;
+            }
+            units::MODULES => {
+                self.observed.facts.modes.ipvs = Module::Present;
+                self.observed
+                    .sysctls
+                    .values_mut()
+                    .for_each(|value| *value = value.take().or(Some("0".to_owned())));
+                return;
+            }
+            units::DOCKER => {
+                let driver = if self.observed.facts.cgroup_v2 { "systemd" } else { "cgroupfs" };
+                let has_cri_socket = self.observed.engine.has_cri_socket;
+                self.observed.engine =
+                    Engine { has_sandbox_image: true, has_cri_socket, ..engine_with(driver) };
+            }
+            units::CONTAINERD => {
+                // Its own default, where its configuration says nothing.
+                let driver = self.observed.facts.containerd.cgroup_driver.unwrap_or("cgroupfs");
+                self.observed.engine = Engine { has_sandbox_image: true, ..engine_with(driver) };
+            }
+            units::CRI_DOCKERD => self.observed.engine.has_cri_socket = true,
+            units::KUBELET => self.observed.kubelet_health = Ok(()),
+            units::IMAGES => self.observed.engine.has_sandbox_image = true,
+            units::PROXY_CLEANUP => return self.clean_up_after_proxy(),
+            units::FORWARD | units::FIREWALL => (),
+            units::PORT_4194 => return,
+            _ => self.observed.proxy_health = Ok(()),
+        }
+        if let Some(state) = self.unit(name) {
+            "active".clone_into(&mut state.active);
+            state.active_since_usec = u64::try_from(at).unwrap();
+        }
+    }
+}
