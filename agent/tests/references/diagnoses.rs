@@ -9,7 +9,7 @@ use kn_agent::reason::Reason;
 use super::origin::{known, root};
 
 /// How many symptoms there are.
-const SYMPTOMS: usize = 24;
+const SYMPTOMS: usize = 29;
 
 /// What kn-agent says without a code of its own.
 const OTHERWISE: [&str; 6] =

@@ -153,6 +153,17 @@ fn reserved(cgroup: &str, more: &str) -> String {
 /// What is asked of a machine, and what it is called in the record.
 type Round = (&'static str, fn(&Emulated) -> Result<String>);
 
+const SWAP_ON: &str = "
+dd if=/dev/zero of=/root/swap bs=1M count=16 status=none && chmod 600 /root/swap && mkswap -q /root/swap && swapon /root/swap";
+
+/// A drop-in that takes away what makes the cgroup, and a kubelet that finds none.
+const WITHOUT_CGROUP: &str = "
+mkdir -p /etc/systemd/system/kubelet.service.d
+printf '[Service]\\nExecStartPre=\\n' > /etc/systemd/system/kubelet.service.d/bare.conf
+systemctl daemon-reload
+rmdir /sys/fs/cgroup/kube/daemons
+systemctl restart --no-block kubelet";
+
 /// The first is part of every test run.
 const ROUNDS: [Round; 3] = [
     ("cgroup v2, driver systemd, slices that systemd makes", slices),
@@ -162,10 +173,13 @@ const ROUNDS: [Round; 3] = [
 
 fn slices(emulated: &Emulated) -> Result<String> {
     let before = emulated.cgroups()?;
+    emulated.machine.sh(SWAP_ON)?;
     emulated.configure(&reserved("/system.slice/kubelet.service", ""))?;
     // A unit's name is none of a slice.
     emulated.wait_said("it must be a slice")?;
     emulated.machine.put(DROP_IN, &reserved("/podruntime.slice", ""), 0o600)?;
+    emulated.wait_said("swap is on (/root/swap)")?;
+    emulated.machine.sh("swapoff /root/swap")?;
     emulated.wait_ready()?;
     emulated.is_on_v2_with("systemd")?;
     let made = [before, vec!["./kubepods.slice".to_owned()]].concat();
@@ -178,6 +192,10 @@ fn directories(emulated: &Emulated) -> Result<String> {
     emulated.configure(&reserved("/kube/daemons", "    cgroupDriver: cgroupfs\n"))?;
     emulated.wait_ready()?;
     emulated.is_on_v2_with("cgroupfs")?;
+    emulated.machine.sh(WITHOUT_CGROUP)?;
+    emulated.wait_said("a cgroup of enforceNodeAllocatable can't be used")?;
+    emulated.machine.sh("rm /etc/systemd/system/kubelet.service.d/bare.conf; systemctl daemon-reload; systemctl restart kubelet")?;
+    emulated.wait_ready()?;
     emulated
         .reserves("kube/daemons", &[before, vec!["./kubepods".to_owned(), "./docker".to_owned()]].concat())
 }
