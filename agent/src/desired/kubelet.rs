@@ -143,6 +143,7 @@ pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &st
     }
     text.push_str(&reserved_cgroups::commands(config, facts, cgroup_driver));
     text.push_str(&units::exec_start(&program.display().to_string(), &flags(config, facts, version)));
+    text.extend(reserved_cgroups::own_limit(config, cgroup_driver));
     text.push_str(
         "Restart=always\n\
          RestartSec=2\n\

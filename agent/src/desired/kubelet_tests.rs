@@ -66,6 +66,21 @@ fn cgroups_of_enforced_reservations_are_made_in_each_hierarchy_of_v1() {
 }
 
 #[test]
+fn the_limit_on_the_kubelets_own_cgroup_is_systemds_too() {
+    let of = |cgroup: &str, memory: &str| {
+        let fields = format!("enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: {cgroup}");
+        let unit = unit_on(&V1, &format!("{{{fields}, kubeReserved: {{memory: {memory}}}}}"));
+        lines(&unit, "MemoryMax=").first().map(|line| (*line).to_owned())
+    };
+    let own = "/system.slice/kubelet.service";
+    assert_eq!(of(own, "500Mi").as_deref(), Some("MemoryMax=500M"));
+    assert_eq!(of(own, "1Gi").as_deref(), Some("MemoryMax=1G"));
+    assert_eq!(of(own, "'524288000'").as_deref(), Some("MemoryMax=524288000"));
+    // `500M` of Kubernetes is decimal; and another cgroup is none of systemd's.
+    assert_eq!((of(own, "500M"), of(own, "0.5Gi"), of("/kube", "500Mi")), (None, None, None));
+}
+
+#[test]
 fn cpusets_are_filled_from_the_root_down() {
     let of_cpuset = |unit: &str| -> Vec<String> {
         lines(unit, "ExecStartPre=")

@@ -72,6 +72,21 @@ pub(super) fn slices(config: &Config, cgroup_driver: &str) -> Vec<String> {
     slices
 }
 
+/// The limit that the kubelet sets on its own unit's cgroup, for systemd to know: it owns that, and takes off with each
+/// reload what it does not know of.
+pub(super) fn own_limit(config: &Config, cgroup_driver: &str) -> Option<String> {
+    let own = format!("system.slice/{}", units::KUBELET);
+    let mut own = enforced(config).filter(|(_, cgroup)| cgroup.trim_matches('/') == own);
+    let (field, _) = own.next().filter(|_| cgroup_driver != SYSTEMD)?;
+    let reserved = config.kubelet.config.get(field.strip_suffix("Cgroup")?)?;
+    let memory = reserved.get("memory")?.as_str()?;
+    // Kubernetes' `Mi` is systemd's `M`; what is written otherwise stays the kubelet's alone.
+    let number =
+        memory.strip_suffix('i').map_or(memory, |binary| binary.trim_end_matches(['K', 'M', 'G', 'T']));
+    let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| format!("MemoryMax={}\n", memory.trim_end_matches('i')))
+}
+
 /// The lines of the kubelet's unit that make the rest.
 pub(super) fn commands(config: &Config, facts: &Facts, cgroup_driver: &str) -> String {
     let cgroups: Vec<&str> = enforced(config)

@@ -19,10 +19,6 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         Ok(step) => steps.extend(step),
         Err(verdict) => return verdict,
     }
-    match firewall::port_4194(view) {
-        Ok(more) => steps.extend(more),
-        Err(verdict) => return verdict,
-    }
     let mut disabled = Vec::new();
     for &name in &desired.enabled {
         match unit(view, name) {
@@ -41,6 +37,14 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         Err(verdict) => return verdict,
         Ok(reload) if reload || !steps.is_empty() => steps.push(Step::ReloadSystemd),
         Ok(_) => {}
+    }
+    // After the reload, which must not be late: systemd then sets the limits of its units' cgroups anew, also of one that the
+    // kubelet has bounded by what is reserved, some seconds after its start.
+    if steps.is_empty() {
+        match firewall::port_4194(view) {
+            Ok(more) => steps.extend(more),
+            Err(verdict) => return verdict,
+        }
     }
     if !steps.is_empty() {
         return Verdict::Act(steps);

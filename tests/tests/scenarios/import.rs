@@ -188,8 +188,15 @@ impl Imported {
         if node.try_exec(&["test", "-e", "/sys/fs/cgroup/cgroup.controllers"])?.status.success() {
             return Ok(());
         }
-        let limit = node.exec(&["cat", LIMIT])?;
-        ensure!(limit.trim() == (500 << 20).to_string(), "{limit}");
+        // The kubelet enforces what is reserved some seconds after its start.
+        let limit = lab::wait_until("the kubelet to enforce what is reserved", JOIN, || {
+            let limit = node.exec(&["cat", LIMIT])?;
+            Ok((limit.trim() == (500 << 20).to_string()).then_some(limit))
+        })?;
+        // systemd owns this cgroup, and keeps what it knows of.
+        node.exec(&["systemctl", "daemon-reload"])?;
+        let after = node.exec(&["cat", LIMIT])?;
+        ensure!(after == limit, "{after} after a reload");
         // The control: a cgroup that nothing is reserved for has no such limit.
         let other = node.exec(&["cat", &LIMIT.replace("kubelet.service", "dbus.service")])?;
         ensure!(other != limit, "{other}");

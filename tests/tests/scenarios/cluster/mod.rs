@@ -17,7 +17,7 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::Value;
 
 /// What controllers do takes milliseconds; on a busy machine a multiple.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 
 /// Two cores: one cluster at a time.
 static TURN: Mutex<()> = Mutex::new(());
