@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::versions::{self, Behaviour};
 use super::{
-    Facts, FileSpec, Interface, Version, address, cni_bin_dir, eviction, fields, paths, reserved_cgroups,
-    units,
+    Facts, FileSpec, Interface, Version, address, cni_bin_dir, eviction, fields, health, paths,
+    reserved_cgroups, units,
 };
 use crate::config::Config;
 
@@ -25,7 +25,7 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": cgroup_driver,
         "healthzBindAddress": "127.0.0.1",
-        "healthzPort": 10248,
+        "healthzPort": health::KUBELET_PORT,
         "readOnlyPort": 0,
         "resolvConf": facts.resolv_conf,
         "rotateCertificates": true,

@@ -175,3 +175,31 @@ fn reservations_and_thresholds_are_written_for_the_oldest_and_the_newest_alike()
         assert!(fields.get("kubeReserved").is_none() && fields.get("evictionHard").is_none(), "{fields}");
     }
 }
+
+#[test]
+fn components_are_asked_for_their_health_where_their_configuration_has_it() {
+    let kubelet = |fields: &str| health::kubelet(&configured(&format!("{{config: {fields}}}")).0);
+    let at = |text: &str| Some(text.parse().unwrap());
+    assert_eq!(kubelet("{}"), at("127.0.0.1:10248"));
+    assert_eq!(kubelet("{healthzPort: 10250}"), at("127.0.0.1:10250"));
+    assert_eq!(kubelet("{healthzBindAddress: 0.0.0.0}"), at("127.0.0.1:10248"));
+    assert_eq!(kubelet("{healthzBindAddress: '::', healthzPort: 1}"), at("[::1]:1"));
+    assert_eq!(kubelet("{healthzBindAddress: 10.0.0.7}"), at("10.0.0.7:10248"));
+    assert_eq!(kubelet("{healthzPort: 0}"), None);
+    let proxy = |address: &str| {
+        let (mut config, _machine) = configured("{}");
+        config.proxy.component.config.insert("healthzBindAddress".to_owned(), json!(address));
+        health::proxy(&config)
+    };
+    for (written, asked) in [
+        ("", "127.0.0.1:10256"),
+        (":10300", "127.0.0.1:10300"),
+        ("0.0.0.0:10300", "127.0.0.1:10300"),
+        ("[::]:10300", "[::1]:10300"),
+        ("10.0.0.7", "10.0.0.7:10256"),
+        ("10.0.0.7:1", "10.0.0.7:1"),
+    ] {
+        assert_eq!(proxy(written), at(asked), "{written}");
+    }
+    assert_eq!(proxy("0.0.0.0:0"), None);
+}

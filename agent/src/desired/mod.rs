@@ -13,6 +13,7 @@ pub mod files;
 pub mod firewall;
 pub mod flannel;
 mod forward;
+pub mod health;
 pub mod images;
 pub mod kubeconfig;
 pub mod kubelet;

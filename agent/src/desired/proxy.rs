@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Facts, FileSpec, fields, paths, units};
+use super::{Facts, FileSpec, fields, health, paths, units};
 use crate::config::Config;
 
 /// `/etc/kubernetes/kube-proxy.yaml`.
@@ -14,7 +14,7 @@ pub fn configuration(config: &Config, _facts: &Facts) -> Option<FileSpec> {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "clientConnection": {"kubeconfig": config.proxy.kubeconfig.as_deref().unwrap_or(paths::proxy_kubeconfig())},
-        "healthzBindAddress": "0.0.0.0:10256",
+        "healthzBindAddress": format!("0.0.0.0:{}", health::PROXY_PORT),
         "hostnameOverride": config.node.name.as_str(),
         "metricsBindAddress": "127.0.0.1:10249",
         "mode": config.proxy.mode.as_str(),

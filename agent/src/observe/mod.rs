@@ -15,6 +15,7 @@ pub mod token;
 pub mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -22,7 +23,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 
 use crate::config::Config;
-use crate::desired::{Desired, Facts, cni::bridge_path, engine, paths, units};
+use crate::desired::{Desired, Facts, cni::bridge_path, engine, health, paths, units};
 use crate::ports::cluster::Seen;
 use crate::ports::root::{FileOnDisk, Root};
 use crate::ports::systemd::{Systemd, UnitState};
@@ -170,7 +171,6 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
     let active = |unit| {
         units.get(unit).is_some_and(|state: &Fact<UnitState>| state.as_ref().is_ok_and(UnitState::is_active))
     };
-    let inactive = || Err("its unit is not active".to_owned());
     let engine = async {
         if active(engine::unit(eyes.config.runtime.kind)) {
             runtime::ask(root, &eyes.config.runtime, eyes.engine).await
@@ -178,8 +178,8 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
             runtime::inactive(eyes.config.runtime.kind)
         }
     };
-    let kubelet = async { if active(units::KUBELET) { healthy(10248).await } else { inactive() } };
-    let proxy = async { if active(units::KUBE_PROXY) { healthy(10256).await } else { inactive() } };
+    let kubelet = healthy(active(units::KUBELET), health::kubelet(eyes.config));
+    let proxy = healthy(active(units::KUBE_PROXY), health::proxy(eyes.config));
     let twice = active(units::KUBE_PROXY) && root.exists(paths::joined());
     let (engine, kubelet_health, proxy_health) = futures::join!(engine, kubelet, proxy);
     let supplied = eyes.config.identity.supplied.as_ref().map(|pair| supplied::pair(root, pair));
@@ -216,10 +216,15 @@ pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) 
     }
 }
 
-async fn healthy(port: u16) -> Result<(), String> {
-    match http::get_local(port, "/healthz").await? {
+/// A component that serves no such endpoint is taken for well while its unit is active.
+async fn healthy(active: bool, address: Option<SocketAddr>) -> Result<(), String> {
+    if !active {
+        return Err("its unit is not active".to_owned());
+    }
+    let Some(address) = address else { return Ok(()) };
+    match http::get_tcp(address, "/healthz").await? {
         answer if answer.status == 200 => Ok(()),
-        answer => Err(format!("/healthz on port {port} answered {}", answer.status)),
+        answer => Err(format!("/healthz on {address} answered {}", answer.status)),
     }
 }
 

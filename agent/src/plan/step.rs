@@ -76,13 +76,16 @@ pub enum Step {
 }
 
 impl Step {
+    /// What the keys of [`Step::DiscoverCa`] begin with.
+    pub const DISCOVER_CA: &str = "discover CA at ";
+
     /// What it is and to what: the key of its attempts, and what logs and the timeline show.
     pub fn key(&self) -> String {
         match self {
             Self::WriteFile(file) => format!("write {}", file.path.display()),
             Self::MakeDirectory { path, .. } => format!("make {}", path.display()),
             Self::RemoveFile(path) => format!("remove {}", path.display()),
-            Self::DiscoverCa { server, .. } => format!("discover CA at {server}"),
+            Self::DiscoverCa { server, .. } => format!("{}{server}", Self::DISCOVER_CA),
             Self::EnableUnits(units) => format!("enable {}", units.join(" ")),
             Self::ReloadSystemd => "reload systemd".to_owned(),
             Self::RetireUnit(unit) => format!("retire {unit}"),

@@ -35,15 +35,14 @@ pub async fn get_unix(socket: &Path, path: &str) -> Result<Answer, String> {
     .await
 }
 
-/// GET `path` from `127.0.0.1:port`.
+/// GET `path` from `address`.
 ///
 /// # Errors
 /// What is in the way, as text.
-pub async fn get_local(port: u16, path: &str) -> Result<Answer, String> {
+pub async fn get_tcp(address: SocketAddr, path: &str) -> Result<Answer, String> {
     within(async {
-        let stream = TcpStream::connect(("127.0.0.1", port))
-            .await
-            .map_err(|e| format!("cannot connect to 127.0.0.1:{port}: {e}"))?;
+        let stream =
+            TcpStream::connect(address).await.map_err(|e| format!("cannot connect to {address}: {e}"))?;
         get(stream, path).await
     })
     .await

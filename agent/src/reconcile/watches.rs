@@ -16,7 +16,7 @@ use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::dns;
 use crate::observe::certificates::PendingKey;
 use crate::observe::{Deleted, Fact, Observed};
-use crate::plan::{Phase, Plan, Verdict};
+use crate::plan::{Phase, Plan, Step, Verdict};
 use crate::ports::cluster::{self, Seen};
 use crate::ports::keys::sha256;
 use crate::reason::Reason;
@@ -91,7 +91,8 @@ impl Reconciler {
     pub(super) fn try_the_token_again(&mut self) {
         let ours = desired::certificates::kubelet_client(&self.hands.config).name_prefix();
         self.drop_watches(&format!("csr {ours}"));
-        self.attempts.retain(|step, _| !step.contains(&ours));
+        // The search for the CA, too: a token signs what it is told there.
+        self.attempts.retain(|step, _| !step.contains(&ours) && !step.starts_with(Step::DISCOVER_CA));
         self.watched.requests.retain(|name, seen| !(name.starts_with(&ours) && seen.is_err()));
     }
 
