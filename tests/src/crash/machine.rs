@@ -23,12 +23,15 @@ use super::{
 use crate::{
     Artefacts, ControlPlane, Fresh, Node,
     agent::{self, Agent},
+    interrupt,
     process::{Daemon, signal},
     traces::{self, Trace},
     wait_until,
 };
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// Upkeep takes tenths of a second; most of them systemd's, which starts a unit for it.
+const UPKEEP_LIMIT: Duration = Duration::from_secs(10);
 /// A traced join takes half as long again as one that is not.
 const CUT_LIMIT: Duration = Duration::from_secs(15);
 const HOLD_LIMIT: Duration = Duration::from_secs(5);
@@ -164,6 +167,7 @@ impl Machine {
         let kubectl = self.control_plane.kubectl()?;
         let condition = kubectl.node_condition(self.name(), "Ready")?;
         ensure!(condition.as_deref() == Some("True"), "the API server says Ready={condition:?}");
+        self.wait_for_upkeep()?;
         let left = self.node.sh(TEMPORARIES, &[])?;
         ensure!(left.is_empty(), "temporary files are left: {left}");
         let wrong = self.node.sh(WRONG, &[])?;
@@ -241,6 +245,19 @@ impl Machine {
             Ok((new && status["ready"] == true).then_some(status))
         };
         wait_until("the node to be Ready", READY_LIMIT, ready).with_context(|| self.describe())
+    }
+
+    /// Waits until a Ready node has nothing left to do: upkeep comes after Ready. Where that does not come, the check of
+    /// the plan says what is left.
+    fn wait_for_upkeep(&self) -> Result<()> {
+        let idle = || {
+            let plan = self.node.try_exec(&["kn-agent", "plan"])?.stdout;
+            Ok(plan.starts_with("nothing to do").then_some(()))
+        };
+        match wait_until("the work after Ready", UPKEEP_LIMIT, idle) {
+            Err(error) if interrupt::check().is_err() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn document(&self) -> Option<String> {
