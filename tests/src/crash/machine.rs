@@ -23,15 +23,12 @@ use super::{
 use crate::{
     Artefacts, ControlPlane, Fresh, Node,
     agent::{self, Agent},
-    interrupt,
     process::{Daemon, signal},
     traces::{self, Trace},
     wait_until,
 };
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
-/// Upkeep takes tenths of a second; most of them systemd's, which starts a unit for it.
-const UPKEEP_LIMIT: Duration = Duration::from_secs(10);
 /// A traced join takes half as long again as one that is not.
 const CUT_LIMIT: Duration = Duration::from_secs(15);
 const HOLD_LIMIT: Duration = Duration::from_secs(5);
@@ -110,14 +107,7 @@ impl Machine {
         self.prepare(docker_runs)?;
         self.node.sh(START, &[])?;
         self.wait_ready(None)?;
-        let status = wait_until("what was left for after Ready", READY_LIMIT, || {
-            let status: Value =
-                serde_json::from_str(&self.document().unwrap_or_default()).unwrap_or_default();
-            let phases = status["phases"].as_array().into_iter().flatten();
-            let done =
-                phases.filter(|phase| phase["phase"] == "upkeep" && phase["state"] == "satisfied").count();
-            Ok((done == 1).then_some(status))
-        })?;
+        let status = self.wait_for_upkeep()?;
         for Trace { what, found, .. } in traces::of(&self.node)? {
             ensure!(!found.is_empty(), "nothing found of {what}: that it is gone later would prove nothing");
         }
@@ -247,17 +237,16 @@ impl Machine {
         wait_until("the node to be Ready", READY_LIMIT, ready).with_context(|| self.describe())
     }
 
-    /// Waits until a Ready node has nothing left to do: upkeep comes after Ready. Where that does not come, the check of
-    /// the plan says what is left.
-    fn wait_for_upkeep(&self) -> Result<()> {
-        let idle = || {
-            let plan = self.node.try_exec(&["kn-agent", "plan"])?.stdout;
-            Ok(plan.starts_with("nothing to do").then_some(()))
+    /// Waits until what comes after Ready is done, too: the document that says so.
+    fn wait_for_upkeep(&self) -> Result<Value> {
+        let done = || {
+            let status: Value =
+                serde_json::from_str(&self.document().unwrap_or_default()).unwrap_or_default();
+            let mut phases = status["phases"].as_array().into_iter().flatten();
+            let is_done = phases.any(|phase| phase["phase"] == "upkeep" && phase["state"] == "satisfied");
+            Ok(is_done.then_some(status))
         };
-        match wait_until("the work after Ready", UPKEEP_LIMIT, idle) {
-            Err(error) if interrupt::check().is_err() => Err(error),
-            _ => Ok(()),
-        }
+        wait_until("what was left for after Ready", READY_LIMIT, done).with_context(|| self.describe())
     }
 
     fn document(&self) -> Option<String> {

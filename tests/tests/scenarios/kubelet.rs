@@ -1,10 +1,10 @@
-//! What pods resolve with where the operator names no DNS, and whom the kubelet lets in.
+//! What pods resolve with where the operator names no DNS, whom the kubelet lets in, and where it is asked for its health.
 
 use anyhow::{Result, ensure};
 use lab::{DEMO_IMAGE, Minor, say, wait_until};
 use serde_json::{Value, json};
 
-use crate::scenario::{JOIN, NODE, Scenario};
+use crate::scenario::{DROP_IN, JOIN, NODE, Scenario};
 
 const CONFIG: &str = "/etc/kubernetes/kubelet.yaml";
 
@@ -120,5 +120,22 @@ fn a_kubelet_that_a_drop_in_opens_is_told_and_one_that_is_closed_again_is_well()
 
     scenario.node.sh(CLOSED, &[])?;
     scenario.wait_message("upkeep", "turns strangers away")?;
+    Ok(())
+}
+
+#[test]
+fn health_is_asked_where_the_configuration_of_the_components_has_it() -> Result<()> {
+    const FIELDS: &str = "
+kubelet: {config: {healthzPort: 10348}}
+proxy: {config: {healthzBindAddress: '127.0.0.1:10356'}}
+";
+    let scenario = Scenario::start("health", Minor::V1_36)?;
+    scenario.node.put(DROP_IN, FIELDS, 0o600)?;
+    scenario.configure(&scenario.fresh_config()?)?;
+    scenario.wait_ready(JOIN)?;
+    let listening = scenario.node.exec(&["ss", "-Hltn"])?;
+    let is_there = |port: u16| listening.contains(&format!(":{port} "));
+    ensure!(is_there(10348) && is_there(10356), "{listening}");
+    ensure!(!is_there(10248) && !is_there(10256), "the fixed ports answer, too: {listening}");
     Ok(())
 }
