@@ -11,8 +11,8 @@ use crate::ports::addresses::LocalAddress;
 /// Names of interfaces that a runtime, a pod network or kube-proxy makes: docker's bridges, the plugins' own, flannel's,
 /// calico's, cilium's and weave's; `kube-ipvs0` has the addresses of Services, `nodelocaldns` that of the DNS cache.
 const OTHERS: [&str; 14] = [
-    "lo",
     "docker0",
+    "docker_gwbridge",
     cni::BRIDGE,
     "cni0",
     "mynet0",
@@ -27,7 +27,7 @@ const OTHERS: [&str; 14] = [
     "weave",
 ];
 /// How such names begin where there are several.
-const OTHERS_BEGIN: [&str; 7] = ["br-", "veth", "cali", "flannel", "cilium_", "lxc", "docker_gwbridge"];
+const OTHERS_BEGIN: [&str; 5] = ["veth", "cali", "flannel", "cilium_", "lxc"];
 
 /// The machine's addresses as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +58,9 @@ pub struct Chosen {
 pub enum Source {
     /// `node.address`.
     Written,
-    /// `node.addressFrom`: the network, and the interface that has the address.
-    Network(Cidr, String),
+    /// `node.addressFrom`: the network, the interface that has the address, and why it is this one where the network has
+    /// several.
+    Network(Cidr, String, Option<&'static str>),
     /// The route to the API server.
     Route,
 }
@@ -69,8 +70,9 @@ impl fmt::Display for Chosen {
         let address = self.address;
         match &self.from {
             Source::Written => write!(f, "{address}, as node.address says"),
-            Source::Network(network, interface) => {
-                write!(f, "{address} of {interface}, in {network} (node.addressFrom)")
+            Source::Network(network, interface, because) => {
+                write!(f, "{address} of {interface}, in {network} (node.addressFrom)")?;
+                because.map_or(Ok(()), |because| write!(f, ", {because}"))
             }
             Source::Route => write!(f, "{address}, from the route to the API server"),
         }
@@ -82,7 +84,9 @@ impl fmt::Display for Chosen {
 ///
 /// # Errors
 ///
-/// Where no interface, or more than one, has an address in the first network that has any.
+/// Where no interface has an address in any of the networks, or the first network that has any has several and none of
+/// them is known to be the node's: the one the kubelet runs with, or the one on the way to the API server. A floating
+/// address that comes to a node of a group changes nothing thus.
 pub fn choose(config: &Config, facts: &Facts) -> Result<Option<Chosen>, String> {
     let networks = &config.node.address_from;
     if let Some(address) = config.node.address {
@@ -100,27 +104,46 @@ pub fn choose(config: &Config, facts: &Facts) -> Result<Option<Chosen>, String> 
             all.iter().filter(|local| is_candidate(local, network)).collect();
         inside.sort_by_key(|local| local.address);
         inside.dedup_by_key(|local| local.address);
-        match inside[..] {
-            [] => {}
-            [LocalAddress { address, interface }] => {
-                let from = Source::Network(*network, interface.clone());
-                return Ok(Some(Chosen { address: *address, from }));
-            }
-            _ => {
-                return Err(format!(
-                    "{} addresses are in {network} (node.addressFrom): {}; a node has one",
-                    inside.len(),
-                    list(inside)
-                ));
-            }
-        }
+        let known = |address: Option<IpAddr>| inside.iter().find(|local| Some(local.address) == address);
+        let (local, because) = match inside[..] {
+            [] => continue,
+            [local] => (local, None),
+            _ => match (known(facts.written_address), known(facts.route_address)) {
+                (Some(local), _) => (*local, Some("the one it has been")),
+                (None, Some(local)) => (*local, Some("the one on the way to the API server")),
+                (None, None) => {
+                    return Err(format!(
+                        "{} addresses are in {network} (node.addressFrom): {}; a node has one",
+                        inside.len(),
+                        list(inside)
+                    ));
+                }
+            },
+        };
+        let from = Source::Network(*network, local.interface.clone(), because);
+        return Ok(Some(Chosen { address: local.address, from }));
     }
+    Err(nowhere_inside(networks, all))
+}
+
+fn nowhere_inside(networks: &[Cidr], all: &[LocalAddress]) -> String {
     let asked: Vec<String> = networks.iter().map(ToString::to_string).collect();
-    Err(format!(
-        "no address is in {} (node.addressFrom); there are {}",
-        asked.join(", "),
-        list(all.iter().filter(|local| !is_others(&local.interface)))
-    ))
+    let (others, own): (Vec<_>, Vec<_>) = all.iter().partition(|local| is_others(&local.interface));
+    let mut message =
+        format!("no address is in {} (node.addressFrom); there are {}", asked.join(", "), list(own));
+    let inside = |local: &&LocalAddress| networks.iter().any(|network| network.contains(local.address));
+    let others: Vec<&LocalAddress> = others.into_iter().filter(inside).collect();
+    if !others.is_empty() {
+        message += &format!("; of a runtime or the pods' network, and not counted: {}", list(others));
+    }
+    message
+}
+
+/// The address that the kubelet's unit gives it.
+pub fn written(unit: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(unit).ok()?;
+    let after = text.split("--node-ip=").nth(1)?;
+    after.split(|c: char| c == '"' || c.is_whitespace()).next()?.parse().ok()
 }
 
 /// Why the kubelet would not take the address that is written: no interface has it.
@@ -139,7 +162,11 @@ fn is_candidate(local: &LocalAddress, network: &Cidr) -> bool {
 }
 
 fn is_others(interface: &str) -> bool {
-    OTHERS.contains(&interface) || OTHERS_BEGIN.iter().any(|begin| interface.starts_with(begin))
+    // docker names a bridge after the first 12 characters of its network's id; an administrator's may be `br-lan`.
+    let is_id = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    OTHERS.contains(&interface)
+        || OTHERS_BEGIN.iter().any(|begin| interface.starts_with(begin))
+        || interface.strip_prefix("br-").is_some_and(is_id)
 }
 
 fn list<'a>(addresses: impl IntoIterator<Item = &'a LocalAddress>) -> String {

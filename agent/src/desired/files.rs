@@ -93,8 +93,10 @@ pub mod paths {
         calico_nodename = "/var/lib/calico/nodename";
         /// The status document.
         status = "/run/kn-agent/status.json";
-        /// Held with a lock while the daemon runs.
+        /// Held with a lock while the daemon runs; root's alone.
         lock = "/run/kn-agent/daemon.lock";
+        /// Likewise, for everybody to see.
+        told_lock = "/run/kn-agent/running.lock";
     }
 }
 

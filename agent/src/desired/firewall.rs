@@ -3,6 +3,10 @@
 //! The daemon has no right to. The table stands beside those of kube-proxy, docker and the administrator, and takes
 //! nothing from them: it only drops, for the ports that are named, what does not come from where it may. What the
 //! machine says to itself passes, also under its own addresses, and so does what is under way.
+//!
+//! It looks at packets as they come in, after conntrack knows them (priority raw, -300, and conntrack's -200) and before
+//! kube-proxy, docker and the CNI plugin `portmap` send those for a Service's nodePort, a published port or a hostPort
+//! on to another address and port (dstnat, -100): those pass no `input`.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -20,10 +24,11 @@ fn ruleset(restrict: &[Restriction]) -> String {
          add table {TABLE}\n\
          delete table {TABLE}\n\
          table {TABLE} {{\n\
-         \tchain input {{\n\
-         \t\ttype filter hook input priority filter; policy accept;\n\
+         \tchain prerouting {{\n\
+         \t\ttype filter hook prerouting priority mangle; policy accept;\n\
          \t\tiif \"lo\" accept\n\
-         \t\tct state established,related accept\n"
+         \t\tct state established,related accept\n\
+         \t\tfib daddr type != local accept\n"
     );
     for restriction in restrict {
         for (v6, family) in [(false, "ip"), (true, "ip6")] {
@@ -43,25 +48,39 @@ fn ruleset(restrict: &[Restriction]) -> String {
     text + "\t}\n}\n"
 }
 
+/// Before the network is: no port is open for a moment at boot. What comes that early must not wait for `sysinit.target`,
+/// as a service does by default: cloud-init's stand between the two, and systemd would drop a job to break the circle.
+///
+/// Debian's `nftables.service` takes away every table when it starts, reloads or stops (`flush ruleset`); ours is loaded
+/// again after it.
+const ORDER: &str = "\
+DefaultDependencies=no
+After=local-fs.target systemd-modules-load.service nftables.service
+Before=network-pre.target kubelet.service shutdown.target
+Wants=network-pre.target
+Conflicts=shutdown.target
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+";
+
 /// The table and its unit; none where nothing is restricted, or there is nothing to load it with.
 pub(super) fn files(config: &Config, facts: &Facts) -> Vec<FileSpec> {
     let Some(program) = facts.nft.as_ref().filter(|_| !config.firewall.restrict.is_empty()) else {
         return Vec::new();
     };
     let nft = units::word(&program.display().to_string());
-    // Before the network is: no port is open for a moment at boot.
     let unit = format!(
         "# Written by kn-agent; changes are put back.\n\
          [Unit]\n\
          Description=Who reaches the ports of this node (firewall.restrict of kn-agent)\n\
-         Before=network-pre.target kubelet.service\n\
-         Wants=network-pre.target\n\
+         {ORDER}\
          \n\
          [Service]\n\
          Type=oneshot\n\
          RemainAfterExit=yes\n\
-         ExecStart={nft} --file {}\n\
-         ExecStop={nft} delete table {TABLE}\n\
+         ExecStart={nft} --file {0}\n\
+         ExecReload={nft} --file {0}\n\
+         ExecStop={nft} \"add table {TABLE}; delete table {TABLE}\"\n\
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n",

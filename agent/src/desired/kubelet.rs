@@ -48,6 +48,8 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
     // Both or neither: one alone does not work (the kubelet's event `MissingClusterDNS`).
     if let Some(address) = config.cluster.dns.address.or(facts.cluster_dns.address()) {
         fields["clusterDNS"] = json!([address]);
+    }
+    if fields.get("clusterDNS").is_some() || config.kubelet.config.contains_key("clusterDNS") {
         fields["clusterDomain"] = json!(config.cluster.dns.domain);
     }
     let interface = Interface::of(config.runtime.kind, version);

@@ -203,3 +203,20 @@ fn components_are_asked_for_their_health_where_their_configuration_has_it() {
     }
     assert_eq!(proxy("0.0.0.0:0"), None);
 }
+
+#[test]
+fn addresses_of_the_resolver_never_go_without_the_domain() {
+    for (kubelet, domain) in [
+        ("{config: {clusterDNS: [10.96.0.10, 10.96.0.11]}}", Some("cluster.local")),
+        ("{config: {clusterDNS: [10.96.0.10], clusterDomain: a.b}}", Some("a.b")),
+        // The control: where pods resolve as the node does, there is neither.
+        ("{}", None),
+    ] {
+        let (config, machine) = configured(kubelet);
+        let facts = facts::quick(&Root::new(machine.path()), &config);
+        let file = configuration(&config, &facts, "v1.36.3".parse().unwrap(), "systemd");
+        let fields: Value = serde_saphyr::from_str(str::from_utf8(&file.content).unwrap()).unwrap();
+        assert_eq!(fields["clusterDomain"].as_str(), domain, "{fields}");
+        assert_eq!(fields.get("clusterDNS").is_some(), domain.is_some(), "{fields}");
+    }
+}

@@ -69,6 +69,8 @@ pub struct Facts {
     pub resolv_conf: PathBuf,
     /// The address on the way to the API server.
     pub route_address: Option<IpAddr>,
+    /// The address that the kubelet's unit on disk has; looked at only where the configuration names networks.
+    pub written_address: Option<IpAddr>,
     /// The machine's addresses; looked at only where the configuration speaks of them.
     pub addresses: address::Found,
     /// The cluster's own DNS, where the configuration names none.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::paths;
-use crate::config::RuntimeKind;
+use crate::config::{Config, RuntimeKind};
 
 /// docker's own unit.
 pub const DOCKER: &str = "docker.service";
@@ -31,6 +31,9 @@ pub const PROXY_CLEANUP: &str = "kn-agent-proxy-cleanup.service";
 /// Lets only those reach ports of this node who may; ours, there where something is restricted.
 pub const FIREWALL: &str = "kn-agent-firewall.service";
 
+/// Debian's own firewall: it takes every table away when it starts.
+pub const NFTABLES: &str = "nftables.service";
+
 /// Takes away rules for a port that the kubelet gave up; ours, there only while that is due.
 pub const PORT_4194: &str = "kn-agent-port-4194.service";
 
@@ -47,16 +50,20 @@ pub const ALL: &[&str] = &[
     PROXY_CLEANUP,
     FORWARD,
     FIREWALL,
+    NFTABLES,
 ];
 
 /// Units of ours that a change of the configuration makes needless.
 pub const OPTIONAL: &[&str] = &[IMAGES, FORWARD, FIREWALL];
 
-/// Whether the state of `unit` says anything on a node with this runtime: not that of the other engine.
-pub fn matters(unit: &str, kind: RuntimeKind) -> bool {
-    match kind {
-        RuntimeKind::Docker => unit != CONTAINERD,
-        RuntimeKind::Containerd => unit != DOCKER && unit != CRI_DOCKERD,
+/// Whether the state of `unit` says anything under this configuration: not that of the other engine, nor that of a
+/// firewall beside which there is none of ours.
+pub fn matters(unit: &str, config: &Config) -> bool {
+    match unit {
+        CONTAINERD => config.runtime.kind == RuntimeKind::Containerd,
+        DOCKER | CRI_DOCKERD => config.runtime.kind == RuntimeKind::Docker,
+        NFTABLES => !config.firewall.restrict.is_empty(),
+        _ => true,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{modes, supplied};
 use crate::config::{Config, RuntimeKind};
 use crate::desired::dns::{self, ClusterDns};
 use crate::desired::{
-    DaemonJson, Facts, FileId, Program, address, cni, containerd, images, paths, reserved_cgroups,
+    DaemonJson, Facts, FileId, Program, address, cni, containerd, images, paths, reserved_cgroups, units,
 };
 use crate::ports::{Failure, addresses, program, root::Root};
 
@@ -45,6 +45,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         modes: modes::means(root, config),
         resolv_conf: resolv_conf(root),
         route_address: route_address(config),
+        written_address: written_address(root, config),
         addresses: local_addresses(config),
         cluster_dns: ClusterDns::Unknown,
         cni_bin_dir: CNI_SEARCHED
@@ -191,6 +192,13 @@ fn route_address(config: &Config) -> Option<IpAddr> {
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect((host, config.cluster.server.port())).ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+}
+
+fn written_address(root: &Root, config: &Config) -> Option<IpAddr> {
+    let unit = paths::units().join(units::KUBELET);
+    let read = || root.read(&unit).ok()?;
+    let file = (!config.node.address_from.is_empty()).then(read).flatten()?;
+    address::written(&file.content)
 }
 
 fn local_addresses(config: &Config) -> address::Found {

@@ -34,8 +34,24 @@ pub(super) fn in_place(view: View<'_>) -> Option<Verdict> {
         let verdict = Verdict::Waiting { reason, message, until: Some(later(view.now)) };
         return (!is_ignored(view, CHECK)).then_some(verdict);
     }
+    if let Some(step) = taken_away(view) {
+        return Some(Verdict::Act(vec![step]));
+    }
     let inputs = units::inputs(units::FIREWALL);
     bring_up(view, units::FIREWALL, newest_write(view, inputs.iter().map(std::path::PathBuf::as_path)))
+}
+
+/// Loads the table again after another unit took it away: one that starts with the other is told by systemd (`PartOf=`),
+/// but not when that one starts for the first time.
+fn taken_away(view: View<'_>) -> Option<Step> {
+    let since = |unit| {
+        let state = view.observed.units.get(unit)?.as_ref().ok()?;
+        state.is_active().then_some(state.active_since_usec)
+    };
+    (since(units::NFTABLES)? > since(units::FIREWALL)?).then(|| Step::RestartUnit {
+        unit: units::FIREWALL,
+        because: format!("{} started after it, and takes every table away", units::NFTABLES),
+    })
 }
 
 /// Steps for units of ours that are there and not wanted.

@@ -263,7 +263,7 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
                 0 => "and is being started".to_owned(),
                 status => format!("last exit status {status}"),
             };
-            let cause = known::explain(state).map_or_else(String::new, |cause| format!("; {cause}"));
+            let cause = known::explain(name, state).map_or_else(String::new, |cause| format!("; {cause}"));
             let message = format!("`{name}` was restarted {} times, {how}{cause}{}", state.restarts, log());
             Some(Verdict::blocked(Reason::UnitCrashLoop, message))
         }

@@ -190,7 +190,7 @@ impl Reconciler {
             self.ask_kubelet();
         }
         let desired = desired::desired(&self.hands.config, &self.facts);
-        let stale = self.units.stale(self.hands.config.runtime.kind);
+        let stale = self.units.stale(&self.hands.config);
         let eyes = Eyes {
             root: &self.hands.root,
             systemd: &self.hands.systemd,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Duration, Instant};
 
 use super::{Reconciler, Wake};
-use crate::config::RuntimeKind;
+use crate::config::Config;
 use crate::desired::{paths, units};
 use crate::observe::Fact;
 use crate::plan::Step;
@@ -26,13 +26,13 @@ pub(super) struct Units {
 
 impl Units {
     /// The units to be read in this pass.
-    pub(super) fn stale(&mut self, kind: RuntimeKind) -> Vec<&'static str> {
+    pub(super) fn stale(&mut self, config: &Config) -> Vec<&'static str> {
         let mut stale = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
         if self.all_read_at.is_none_or(|at| at.elapsed() >= TRUST) {
             self.all_read_at = Some(Instant::now());
             stale.extend(units::ALL);
         }
-        stale.into_iter().filter(|unit| units::matters(unit, kind)).collect()
+        stale.into_iter().filter(|unit| units::matters(unit, config)).collect()
     }
 
     /// Remembers what was read; what could not be read is read again.

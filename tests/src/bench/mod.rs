@@ -35,6 +35,9 @@ pub use figures::Series;
 /// What median T over median F must not exceed.
 const RATIO_LIMIT: f64 = 1.15;
 
+/// What the daemon may take by itself to READY=1, milliseconds: the median less that of the sandbox.
+const READY_LIMIT: f64 = 50.0;
+
 /// Seconds of looking at an idle daemon on every version after the first.
 const IDLE_AGAIN: u64 = 60;
 
@@ -163,6 +166,8 @@ pub fn run(versions: &[Minor], rounds: Rounds, path: &Path) -> Result<()> {
     for result in &results {
         let (to_floor, _) = result.ratios();
         ensure!(to_floor <= RATIO_LIMIT, "{}: T/F is {to_floor:.3}, at most {RATIO_LIMIT}", result.version);
+        let own = result.ready_notice.median() - result.cost.sandbox.median();
+        ensure!(own <= READY_LIMIT, "{}: READY=1 after {own:.1} ms, at most {READY_LIMIT}", result.version);
     }
     say(format_args!("written: {}", path.display()));
     Ok(())

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, say, wait_until};
+use serde_json::json;
 
 use crate::scenario::{DROP_IN, JOIN, NODE, Scenario};
 
@@ -25,9 +26,26 @@ iptables -A INPUT -p tcp --sport 4194 -j ACCEPT
 iptables -A INPUT -p tcp --dport 41940 -j DROP
 iptables -N MINE && iptables -A MINE -p tcp --dport 4194 -j DROP";
 
-/// Whether the kubelet answers one who comes from `address`, an address of the host's on the node's network.
-fn answers(scenario: &Scenario, address: Ipv4Addr) -> Result<bool> {
-    let url = format!("https://{}:10250/pods", scenario.node.address());
+/// A Service whose nodePort leads to the kubelet, by kube-proxy's rules.
+const NODE_PORT: u16 = 31_250;
+
+/// A unit between the network's first step and `sysinit.target`, where cloud-init and ifupdown have theirs.
+const EARLY: &str = "[Unit]
+DefaultDependencies=no
+After=network-pre.target
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/true
+RemainAfterExit=yes
+[Install]
+WantedBy=sysinit.target
+";
+
+/// Whether the kubelet answers one who comes from `address`, an address of the host's on the node's network, and asks at
+/// `port`.
+fn answers_at(scenario: &Scenario, address: Ipv4Addr, port: u16) -> Result<bool> {
+    let url = format!("https://{}:{port}/pods", scenario.node.address());
     let mut curl = Command::new("curl");
     curl.args([
         "--silent",
@@ -41,6 +59,10 @@ fn answers(scenario: &Scenario, address: Ipv4Addr) -> Result<bool> {
     ]);
     let output = curl.args(["--interface", &address.to_string(), &url]).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim() == "401")
+}
+
+fn answers(scenario: &Scenario, address: Ipv4Addr) -> Result<bool> {
+    answers_at(scenario, address, 10_250)
 }
 
 /// Another address of the host's: whoever is not named.
@@ -63,7 +85,10 @@ fn rules(scenario: &Scenario) -> Result<Vec<String>> {
 fn a_restricted_port_is_open_to_those_who_are_named_and_to_all_when_nothing_is_restricted() -> Result<()> {
     let scenario = Scenario::start("firewall", Minor::V1_36)?;
     let (allowed, other) = (scenario.control_plane.run().host_address(), other(&scenario)?);
-    let restrict = format!("firewall:\n  restrict:\n  - {{port: 10250, allow: [{allowed}/32]}}\n");
+    let restrict = format!(
+        "firewall:\n  restrict:\n  - {{port: 10250, allow: [{allowed}/32]}}\n  - {{port: {NODE_PORT}, allow: \
+         [{allowed}/32]}}\n"
+    );
     scenario.node.put(DROP_IN, restrict, 0o600)?;
     scenario.configure(&scenario.fresh_config()?)?;
     let status = scenario.wait_ready(JOIN)?;
@@ -91,7 +116,14 @@ fn a_restricted_port_is_open_to_those_who_are_named_and_to_all_when_nothing_is_r
     let kubectl = scenario.control_plane.kubectl()?;
     kubectl.run(&["get", "--raw", &format!("/api/v1/nodes/{NODE}/proxy/healthz")])?;
 
-    // The control: without the setting the same connection is answered, and nothing of it is left.
+    let address = scenario.node.address();
+    kubectl.apply(&service(address))?;
+    wait_until("kube-proxy to lead the nodePort to the kubelet", JOIN, || {
+        Ok(answers_at(&scenario, allowed, NODE_PORT)?.then_some(()))
+    })?;
+    ensure!(!answers_at(&scenario, other, NODE_PORT)?, "who is not named is let in by a nodePort");
+
+    // The control: without the setting the same connections are answered, and nothing of it is left.
     scenario.node.exec(&["rm", DROP_IN])?;
     wait_until("the unit to be gone", JOIN, || {
         Ok((scenario.unit(UNIT, "LoadState")? == "not-found").then_some(()))
@@ -99,11 +131,80 @@ fn a_restricted_port_is_open_to_those_who_are_named_and_to_all_when_nothing_is_r
     .with_context(|| scenario.describe())?;
     scenario.wait_ready(JOIN)?;
     ensure!(answers(&scenario, other)?, "it is still closed");
+    ensure!(answers_at(&scenario, other, NODE_PORT)?, "the nodePort is still closed");
     ensure!(!scenario.node.try_exec(&TABLE)?.status.success(), "the table is left");
     let left =
         scenario.node.sh("ls /etc/systemd/system /etc/systemd/system/*.wants /var/lib/kn-agent", &[])?;
     ensure!(left.contains("kubelet.service") && !left.contains("firewall"), "{left}");
     Ok(())
+}
+
+/// A Service without pods: its one endpoint is the kubelet of the node at `address`.
+fn service(address: Ipv4Addr) -> String {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubelet", "namespace": "default"},
+        "spec": {"type": "NodePort", "ports": [{"port": 443, "targetPort": 10250, "nodePort": NODE_PORT}]},
+    });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": "kubelet-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubelet"},
+        },
+        "ports": [{"port": 10250, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": [service, slice]}).to_string()
+}
+
+#[test]
+fn a_restricted_port_stays_closed_when_the_hosts_own_firewall_starts_anew_and_from_the_first_moment_of_a_boot()
+-> Result<()> {
+    let mut scenario = Scenario::start("firewall-boot", Minor::V1_36)?;
+    let restrict = "firewall:\n  restrict:\n  - {port: 10250, allow: [192.0.2.0/24]}\n";
+    scenario.node.put(DROP_IN, restrict, 0o600)?;
+    scenario.configure(&scenario.fresh_config()?)?;
+    scenario.wait_ready(JOIN)?;
+    let is_there =
+        |scenario: &Scenario| -> Result<bool> { Ok(scenario.node.try_exec(&TABLE)?.status.success()) };
+    ensure!(is_there(&scenario)?, "no table");
+
+    // Debian's own unit takes every table away each time, as this does: the control.
+    scenario.node.exec(&["nft", "flush", "ruleset"])?;
+    ensure!(!is_there(&scenario)?, "a table that was taken away is there");
+    for verb in ["start", "reload", "restart"] {
+        scenario.node.exec(&["systemctl", verb, "nftables.service"])?;
+        // The first start is told to nobody but the bus.
+        if verb == "start" {
+            wait_until("the table after that start", JOIN, || Ok(is_there(&scenario)?.then_some(())))?;
+        }
+        ensure!(is_there(&scenario)?, "gone after: systemctl {verb} nftables.service");
+    }
+    scenario.node.exec(&["systemctl", "stop", "nftables.service"])?;
+    wait_until("the table after the stop", JOIN, || Ok(is_there(&scenario)?.then_some(())))?;
+
+    scenario.node.put("/etc/systemd/system/early.service", EARLY, 0o644)?;
+    scenario.node.exec(&["systemctl", "enable", "--quiet", "early.service", "nftables.service"])?;
+    scenario.node.reboot()?;
+    scenario.wait_ready(JOIN)?;
+    ensure!(is_there(&scenario)?, "no table after a boot");
+    let cycles = |scenario: &Scenario| -> Result<usize> {
+        let log = scenario.node.exec(&["journalctl", "--boot", "_PID=1", "-o", "cat", "--no-pager"])?;
+        Ok(log.matches("ordering cycle").count())
+    };
+    ensure!(
+        cycles(&scenario)? == 0,
+        "{}",
+        scenario.node.exec(&["journalctl", "--boot", "_PID=1", "-o", "cat"])?
+    );
+    let at = |unit: &str, property: &str| -> Result<u64> { Ok(scenario.unit(unit, property)?.parse()?) };
+    let loaded = at(UNIT, "ActiveEnterTimestampMonotonic")?;
+    ensure!(loaded > 0 && loaded <= at("early.service", "InactiveExitTimestampMonotonic")?, "{loaded}");
+
+    // The control: with the dependencies that a service has by default there is one, and systemd says so.
+    let default = "[Unit]\nDefaultDependencies=yes\n";
+    scenario.node.put(&format!("/etc/systemd/system/{UNIT}.d/default.conf"), default, 0o644)?;
+    scenario.node.reboot()?;
+    wait_until("systemd to speak of the cycle", JOIN, || Ok((cycles(&scenario)? > 0).then_some(())))
 }
 
 #[test]

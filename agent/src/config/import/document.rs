@@ -5,17 +5,29 @@ use serde_json::{Map, Value};
 use super::Input;
 use super::draft::{Draft, Place};
 
-/// Reads a JSON file as what it is.
-pub(super) fn read(input: &Input, draft: &mut Draft) {
-    let map = match serde_json::from_str::<Map<String, Value>>(&input.text) {
-        Ok(map) => map,
-        Err(error) => {
+/// The JSON of a file. `None` where it is none; that is a problem of the file's.
+pub(super) fn parse(input: &Input, draft: &mut Draft) -> Option<Map<String, Value>> {
+    let parsed = serde_json::from_str(&input.text);
+    parsed
+        .map_err(|error| {
             let place = Place { file: input.name.clone(), line: u32::try_from(error.line()).ok() };
             draft.refuse(&place, &format!("no valid JSON: {error}"));
-            return;
-        }
-    };
-    if map.contains_key("CN") && map.contains_key("key") {
+        })
+        .ok()
+}
+
+/// Keys of docker's other JSON file, its client's `config.json`, with passwords of registries.
+const OF_CLIENT: [&str; 4] = ["auths", "credHelpers", "credsStore", "HttpHeaders"];
+
+/// Reads a JSON file as what it is.
+pub(super) fn read(input: &Input, map: Map<String, Value>, draft: &mut Draft) {
+    if let Some(key) = OF_CLIENT.iter().find(|key| map.contains_key(**key)) {
+        let message = format!(
+            "`{key}` is of the configuration of docker's client, which is not taken over: for images from a registry with \
+             a password, pods have imagePullSecrets; expected its daemon's, daemon.json"
+        );
+        draft.refuse(&Place::file(&input.name), &message);
+    } else if map.contains_key("CN") && map.contains_key("key") {
         request(input, &map, draft);
     } else if map.contains_key("plugins") || (map.contains_key("type") && map.contains_key("name")) {
         let place = Place::file(&input.name);

@@ -75,8 +75,8 @@ flags! {
         "config" Key;
         "container-log-max-files" Field("containerLogMaxFiles", Number), "5";
         "container-log-max-size" Field("containerLogMaxSize", Text), "10Mi";
-        "container-runtime" Gone("1.27", "`runtime.kind` says which", "CHANGELOG-1.27");
-        "container-runtime-endpoint" Ours("`runtime.kind` says which runtime; its socket follows");
+        "container-runtime" Key;
+        "container-runtime-endpoint" Key;
         "contention-profiling" Field("enableContentionProfiling", Bool), "false";
         "cpu-cfs-quota" Field("cpuCFSQuota", Bool), "true";
         "cpu-manager-policy" Field("cpuManagerPolicy", Text), "none";

@@ -4,6 +4,8 @@ use super::draft::Draft;
 use super::given::Given;
 use super::values::Kind;
 use super::{Gathered, Program};
+use crate::config::labels::check_label;
+use crate::config::problem::shown;
 
 /// Registries that no longer serve, or are no longer kept, and the image that stands for theirs.
 const ABANDONED: [&str; 4] =
@@ -18,11 +20,12 @@ pub(super) fn settle(gathered: &Gathered, draft: &mut Draft) {
         }
     }
     if let Some(given) = flag("node-labels") {
-        read(given, Kind::Map, &["node", "labels"], draft);
+        labels(given, draft);
     }
     if let Some(given) = flag("register-with-taints") {
         read(given, Kind::List, &["node", "taints"], draft);
     }
+    runtime(flag("container-runtime"), flag("container-runtime-endpoint"), draft);
     dns(flag("cluster-dns"), flag("cluster-domain"), draft);
     for (name, key, default) in
         [("cni-conf-dir", "confDir", "/etc/cni/net.d"), ("cni-bin-dir", "binDir", "/opt/cni/bin")]
@@ -44,6 +47,59 @@ fn read(given: &Given, kind: Kind, path: &[&str], draft: &mut Draft) {
     match kind.read(given.text()) {
         Ok(value) => draft.set(path, value),
         Err(error) => draft.refuse(&given.place, &format!("`--{}`: {error}", given.name)),
+    }
+}
+
+/// Labels, those left out that a node may not have, or not give itself.
+fn labels(given: &Given, draft: &mut Draft) {
+    for part in given.text().split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let Some((key, value)) = part.split_once('=') else {
+            let message = format!("`--{}`: expected `key=value`, found `{}`", given.name, shown(part));
+            draft.refuse(&given.place, &message);
+            continue;
+        };
+        match check_label(key, value) {
+            Ok(()) => draft.set(&["node", "labels", key], value.into()),
+            Err(refusal) => {
+                let hint = refusal.hint.map_or_else(String::new, |hint| format!("; {hint}"));
+                let what = format!("--{}: {}", given.name, shown(part));
+                draft.note(&given.place, &what, &format!("dropped: {}{hint}", refusal.message));
+            }
+        }
+    }
+}
+
+/// Which runtime the kubelet was given: docker where nothing, or its own dockershim (the default up to 1.23), was named.
+fn runtime(kind: Option<&Given>, endpoint: Option<&Given>, draft: &mut Draft) {
+    const BY: &str = "changed: `runtime.kind` says which runtime, and its socket follows";
+    let is_remote = kind.is_none_or(|given| given.text() == "remote");
+    match endpoint.filter(|given| is_remote && !given.text().is_empty()) {
+        Some(given) => {
+            let socket = given.text().rsplit('/').next().unwrap_or_default();
+            match socket {
+                "containerd.sock" => draft.set(&["runtime", "kind"], "containerd".into()),
+                "dockershim.sock" | "cri-dockerd.sock" => draft.set(&["runtime", "kind"], "docker".into()),
+                _ => draft.refuse(
+                    &given.place,
+                    &format!("`{}`: kn-agent drives docker and containerd, by their sockets", given.shown()),
+                ),
+            }
+            draft.note(&given.place, &given.shown(), BY);
+        }
+        None if kind.is_some_and(|given| given.text() == "remote") => {
+            let given = kind.map(|given| (&given.place, given.shown()));
+            let Some((place, shown)) = given else { return };
+            let message =
+                format!("`{shown}` without --container-runtime-endpoint: which runtime it was is not said");
+            draft.refuse(place, &message);
+        }
+        None => {}
+    }
+    if let Some(given) = kind {
+        match given.text() {
+            "docker" | "remote" => draft.note(&given.place, &given.shown(), BY),
+            _ => draft.refuse(&given.place, &format!("`{}`: expected `docker` or `remote`", given.shown())),
+        }
     }
 }
 

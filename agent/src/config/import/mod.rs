@@ -133,10 +133,14 @@ fn read(input: &Input, vars: &Vars, gathered: &mut Gathered, draft: &mut Draft) 
         return;
     }
     let filled = Input { name: input.name.clone(), text: fill_lines(input, vars, draft) };
-    if filled.text.trim_start().starts_with('{') {
-        document::read(&filled, draft);
-    } else if let Some(kubeconfig) = Kubeconfig::read(&filled, draft) {
-        gathered.kubeconfigs.push(kubeconfig);
+    let json = filled.text.trim_start().starts_with('{').then(|| document::parse(&filled, draft));
+    match json {
+        Some(None) => {}
+        // Kubernetes' own objects may be written as JSON, too.
+        Some(Some(map)) if !map.contains_key("kind") && !map.contains_key("apiVersion") => {
+            document::read(&filled, map, draft);
+        }
+        None | Some(Some(_)) => gathered.kubeconfigs.extend(Kubeconfig::read(&filled, draft)),
     }
 }
 

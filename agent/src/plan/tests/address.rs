@@ -5,7 +5,7 @@ use super::world::World;
 use super::{Phase, Verdict, settle};
 use crate::config::Config;
 use crate::desired::address::Found;
-use crate::desired::{Facts, kubelet};
+use crate::desired::{Facts, address, kubelet};
 use crate::observe::Observed;
 use crate::plan::View;
 use crate::plan::preflight::checks;
@@ -81,9 +81,21 @@ fn none_or_two_addresses_in_a_network_are_told_with_what_there_is() {
          eth0 10.0.0.2, eth1 10.9.0.77, eth1 fd00::77"
     );
     assert_eq!(
-        preflight(asked(&["10.0.0.0/8"])),
+        preflight(|config, observed| {
+            asked(&["10.0.0.0/8"])(config, observed);
+            observed.facts.route_address = None;
+        }),
         "NodeAddress: check address: 2 addresses are in 10.0.0.0/8 (node.addressFrom): eth0 10.0.0.2, eth1 10.9.0.77; \
          a node has one"
+    );
+    assert_eq!(
+        preflight(|config, observed| {
+            config.node.address_from = vec!["10.9.0.0/29".parse().unwrap()];
+            observed.facts.addresses =
+                has(&[("docker0", "10.9.0.4"), ("br-lan", "10.0.0.2"), ("lo", "10.8.0.1")]);
+        }),
+        "NodeAddress: check address: no address is in 10.9.0.0/29 (node.addressFrom); there are br-lan 10.0.0.2, \
+         lo 10.8.0.1; of a runtime or the pods' network, and not counted: docker0 10.9.0.4"
     );
     // One address on two interfaces is one.
     assert_eq!(
@@ -112,6 +124,37 @@ fn none_or_two_addresses_in_a_network_are_told_with_what_there_is() {
 }
 
 #[test]
+fn of_several_addresses_it_is_the_one_in_use_then_the_one_on_the_way() {
+    assert_eq!(
+        check(asked(&["10.0.0.0/8"])),
+        "ok: 10.0.0.2 of eth0, in 10.0.0.0/8 (node.addressFrom), the one on the way to the API server"
+    );
+    let in_use = |address: &'static str| {
+        check(move |config, observed| {
+            asked(&["10.0.0.0/8"])(config, observed);
+            observed.facts.written_address = address.parse().ok();
+        })
+    };
+    assert_eq!(
+        in_use("10.9.0.77"),
+        "ok: 10.9.0.77 of eth1, in 10.0.0.0/8 (node.addressFrom), the one it has been"
+    );
+    // One that no interface has any more is none.
+    assert!(in_use("10.9.0.99").ends_with("the one on the way to the API server"));
+
+    // A floating address comes to a node, on the interface of its own: nothing is restarted, nothing waits.
+    let mut world = World::fresh();
+    world.edit(asked(&["10.9.0.0/16"]));
+    assert!(settle(&mut world).is_ready());
+    world.observed.facts.written_address = "10.9.0.77".parse().ok();
+    let mut addresses = MACHINE.to_vec();
+    addresses.push(("eth1", "10.9.0.50"));
+    world.observed.facts.addresses = has(&addresses);
+    let plan = world.plan();
+    assert!(plan.is_ready() && plan.steps().next().is_none());
+}
+
+#[test]
 fn the_kubelet_gets_the_address_that_was_chosen() {
     let node_ip = |change: fn(&mut Config, &mut Observed)| {
         let mut world = World::fresh();
@@ -122,6 +165,16 @@ fn the_kubelet_gets_the_address_that_was_chosen() {
         text.split("--node-ip=").nth(1).map(|rest| rest.split(['"', ' ', '\n']).next().unwrap().to_owned())
     };
     assert_eq!(node_ip(|_, _| {}).as_deref(), Some("10.0.0.2"));
+    let written = |change: fn(&mut Config, &mut Observed)| {
+        let mut world = World::fresh();
+        world.edit(change);
+        let facts: &Facts = &world.observed.facts;
+        address::written(
+            &kubelet::unit(&world.config, facts, facts.kubelet.version.unwrap(), "systemd").unwrap().content,
+        )
+    };
+    assert_eq!(written(|_, _| {}), "10.0.0.2".parse().ok());
+    assert_eq!(written(|_, observed| observed.facts.route_address = None), None);
     assert_eq!(
         node_ip(|config, observed| asked(&["10.9.0.0/16"])(config, observed)).as_deref(),
         Some("10.9.0.77")

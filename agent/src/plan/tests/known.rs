@@ -3,7 +3,7 @@
 use super::Phase;
 use super::messages::joined;
 use crate::desired::units;
-use crate::plan::known::KNOWN;
+use crate::plan::known::{KNOWN, explain};
 use crate::ports::systemd::UnitState;
 
 /// A line as the journal has it, and what is told.
@@ -26,7 +26,7 @@ const LINES: [(&str, &str); 10] = [
     ),
     (
         r#""command failed" err="failed to parse kubelet flag: unknown flag: --allow-privileged""#,
-        "this kubelet has no such flag: take it out",
+        "this version has no such flag: take it out of kubelet.extraArgs or of a drop-in (systemctl cat kubelet)",
     ),
     (
         r#""command failed" err="failed to validate kubelet configuration, error: kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported""#,
@@ -76,6 +76,15 @@ fn a_kubelet_that_ends_with_known_words_is_told_with_cause_and_remedy() {
             known.fragment
         );
     }
+    // The words of others are no kubelet's, and what any unit's mean is said with its own name.
+    let state = |line: &str| UnitState { log: vec![line.to_owned()], ..UnitState::default() };
+    let of_proxy = |line: &str| explain(units::KUBE_PROXY, &state(line));
+    assert_eq!(of_proxy(LINES[0].0), None);
+    assert_eq!(
+        of_proxy(LINES[4].0).unwrap(),
+        "this version has no such flag: take it out of proxy.extraArgs or of a drop-in (systemctl cat kube-proxy)"
+    );
+    assert!(of_proxy(LINES[8].0).unwrap().contains("systemctl cat kube-proxy shows it"));
     // The control: of words that nobody knows nothing is made up.
     assert!(
         told("E1 no such thing")

@@ -55,6 +55,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
             modes: Means::default(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             route_address: None,
+            written_address: None,
             addresses: crate::desired::address::Found::default(),
             cluster_dns: ClusterDns::Unknown,
             engine_cgroup_driver: None,

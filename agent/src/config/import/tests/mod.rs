@@ -169,9 +169,28 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "n.service",
-        "[Service]\nExecStart=/k/kubelet --node-labels=kubernetes.io/role=node\n",
+        "[Service]\nExecStart=/k/kubelet --container-runtime=remote --container-runtime-endpoint=unix:///run/crio/crio.sock\n",
         "",
-        "NodeRestriction",
+        "n.service:2: `--container-runtime-endpoint=unix:///run/crio/crio.sock`: kn-agent drives docker and containerd",
+    ),
+    (
+        "o.service",
+        "[Service]\nExecStart=/k/kubelet --container-runtime=rkt\n",
+        "",
+        "expected `docker` or `remote`",
+    ),
+    (
+        "p.service",
+        "[Service]\nExecStart=/k/kubelet --node-labels=gpu\n",
+        "",
+        "expected `key=value`, found `gpu`",
+    ),
+    ("q.json", "{\"kind\": \"Pod\", \"apiVersion\": \"v1\"}\n", "", "q.json: expected a unit file"),
+    (
+        "r.json",
+        "{\"auths\": {\"x\": {\"auth\": \"c2VjcmV0\"}}}\n",
+        "",
+        "r.json: `auths` is of the configuration of docker's client",
     ),
 ];
 

@@ -35,6 +35,8 @@ fn value_for(flag: &Flag) -> &'static str {
         ("proxy-mode", _) => "nftables",
         ("hostname-override", _) => "x77",
         ("cluster-domain", _) => "x77.y",
+        ("container-runtime", _) => "docker",
+        ("container-runtime-endpoint", _) => "/x77/containerd.sock",
         _ => "/x77",
     }
 }
@@ -61,6 +63,60 @@ fn no_flag_is_lost_unsaid() {
     // The control: what is given to no program is in neither.
     let (config, notes) = unit("/k/kubelet").unwrap();
     assert!(!config.contains("77") && !notes.contains("77"), "{config}{notes}");
+}
+
+#[test]
+fn the_runtime_is_the_one_the_kubelet_had() {
+    let remote = "/k/kubelet --container-runtime=remote --container-runtime-endpoint";
+    for (command, kind) in [
+        (format!("{remote}=unix:///run/containerd/containerd.sock"), "containerd"),
+        (format!("{remote}=/run/containerd/containerd.sock"), "containerd"),
+        (
+            "/k/kubelet --container-runtime-endpoint=unix:///run/containerd/containerd.sock".to_owned(),
+            "containerd",
+        ),
+        (format!("{remote}=unix:///var/run/cri-dockerd.sock"), "docker"),
+        ("/k/kubelet --container-runtime=docker".to_owned(), ""),
+        // A kubelet that runs its own dockershim does not look at the endpoint.
+        ("/k/kubelet --container-runtime=docker --container-runtime-endpoint=unix:///x.sock".to_owned(), ""),
+    ] {
+        let (config, notes) = unit(&command).unwrap();
+        assert_eq!(key(&config, "/runtime/kind").as_str().unwrap_or_default(), kind, "{command}: {config}");
+        assert!(notes.contains("`runtime.kind` says which runtime"), "{command}: {notes}");
+    }
+}
+
+#[test]
+fn labels_that_a_node_may_not_give_itself_are_left_out_and_told() {
+    let (config, notes) = unit(
+        "/k/kubelet --node-labels=gpu=,kubernetes.io/role=node,zone=a --node-labels=node-role.kubernetes.io/worker=",
+    )
+    .unwrap();
+    let labels = key(&config, "/node/labels");
+    assert_eq!(labels, serde_json::json!({"gpu": "", "zone": "a"}), "{config}");
+    for part in [
+        "--node-labels: kubernetes.io/role=node: dropped: the API server lets no node set labels of `kubernetes.io`",
+        "--node-labels: node-role.kubernetes.io/worker=: dropped:",
+        "roles are set from outside: `kubectl label node`",
+    ] {
+        assert!(notes.contains(part), "{notes}\nwithout {part}");
+    }
+}
+
+#[test]
+fn a_kubeconfig_may_be_json_and_no_secret_of_it_is_repeated() {
+    let json = r#"{"apiVersion": "v1", "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": "https://10.0.0.9:6443", "certificate-authority": "/ca.pem"}}],
+        "users": [{"name": "u", "user": {"token": "abcdef.0123456789abcdef"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}"#;
+    let (config, notes) = imported(
+        &[("x.service", "[Service]\nExecStart=/k/kubelet --bootstrap-kubeconfig=/k\n"), ("k", json)],
+        "",
+    )
+    .unwrap();
+    assert_eq!(key(&config, "/cluster/server"), "https://10.0.0.9:6443", "{config}");
+    assert!(!config.contains("0123456789abcdef") && !notes.contains("0123456789abcdef"), "{config}{notes}");
+    assert!(notes.contains("token"), "{notes}");
 }
 
 #[test]
