@@ -5,7 +5,9 @@ use std::{
     fs::{self, File},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
-    time::Instant,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -42,12 +44,29 @@ pub(crate) fn entry(key: &str, build: impl FnOnce(&Path) -> Result<()>) -> Resul
     let prefix = format!("{key}.partial-");
     remove_partial(&cache, &prefix)?;
     let partial = tempfile::Builder::new().prefix(&prefix).tempdir_in(&cache)?;
-    build(partial.path()).with_context(|| format!("cannot build {key}"))?;
+    told(key, || build(partial.path())).with_context(|| format!("cannot build {key}"))?;
     interrupt::check()?;
     fs::set_permissions(partial.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     fs::rename(partial.keep(), &path)?;
     say(format_args!("built {key} in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(path)
+}
+
+/// Runs `build`, saying each minute that it still runs: Kubernetes takes ten.
+fn told<T>(key: &str, build: impl FnOnce() -> T) -> T {
+    let (done, waits) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut minutes = 0;
+            while waits.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+                minutes += 1;
+                say(format_args!("  {key}: {minutes} min"));
+            }
+        });
+        let built = build();
+        drop(done);
+        built
+    })
 }
 
 /// Removes what builds left that were killed. The caller holds the entry's lock, so none is running.

@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::output;
 use crate::config::sources::read_input;
-use crate::config::{ConfigErrors, HostFacts, Loaded, STARTER, Sources, import, load, schema};
+use crate::config::{ConfigErrors, HostFacts, Loaded, Provenance, STARTER, Sources, import, load, schema};
 use crate::desired::versions::check::{self, Versions};
 use crate::desired::versions::{Version, is_supported};
 use crate::observe::facts;
@@ -169,8 +169,16 @@ pub fn run(
             }
         }
         Command::Explain { path } => {
-            let explanation = load(&sources, host)?.provenance.explain(path)?;
-            write!(out, "{explanation}")?;
+            // What a key means is asked before anything is configured, too.
+            let provenance = match load(&sources, host) {
+                Ok(loaded) => loaded.provenance,
+                Err(errors) if errors.not_configured => {
+                    writeln!(err, "nothing is configured yet: values are the defaults")?;
+                    Provenance::unconfigured(host)?
+                }
+                Err(errors) => return Err(errors.into()),
+            };
+            write!(out, "{}", provenance.explain(path)?)?;
         }
         Command::Schema => out.write_all(output::json(&schema())?.as_bytes())?,
         Command::Init => write!(out, "{STARTER}")?,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::output::{self, Output, OutputArgs};
 use super::{Error, duration, looking};
-use crate::config::Sources;
+use crate::config::{HostFacts, Sources, load};
 use crate::desired::paths;
 use crate::ports::changes::Changes;
 use crate::ports::root::Root;
@@ -29,10 +29,10 @@ Exit codes: 0 Ready; 3 on its way; 4 somebody must act; 5 the daemon is not runn
 pub(super) struct Args {
     #[command(flatten)]
     output: OutputArgs,
-    /// Print again at every change, until interrupted
+    /// Print what changes, until interrupted
     #[arg(long)]
     watch: bool,
-    /// Print at every change until the node is Ready; exit code 0 then
+    /// Print what changes until the node is Ready; exit code 0 then
     #[arg(long, conflicts_with = "watch")]
     wait: bool,
     /// How long --wait waits: 90s, 10m, 1h; a number alone is seconds
@@ -60,7 +60,7 @@ pub(super) async fn run(args: &Args, sources: &Sources, out: &mut dyn Write) -> 
             None => Box::pin(fresh(args.output.output, sources, &root, out)).await,
         };
     }
-    let follow = follow(args, &root, out);
+    let follow = follow(args, sources, &root, out);
     if !args.wait {
         return follow.await;
     }
@@ -68,30 +68,58 @@ pub(super) async fn run(args: &Args, sources: &Sources, out: &mut dyn Write) -> 
         Ok(result) => result,
         Err(_) => Err(Error::new(
             published(&root).filter(|_| daemon_runs(&root)).map_or(5, |d| d.exit_code().max(3)),
-            format!("not Ready after {}", text::duration(args.timeout.as_secs_f64())),
+            match absence(&root, sources) {
+                Some(why) => format!("not Ready after {}: {why}", text::duration(args.timeout.as_secs_f64())),
+                None => format!("not Ready after {}", text::duration(args.timeout.as_secs_f64())),
+            },
         )),
     }
 }
 
-async fn follow(args: &Args, root: &Root, out: &mut dyn Write) -> Result<ExitCode, Error> {
+/// Why the daemon says nothing; `None` where it runs.
+fn absence(root: &Root, sources: &Sources) -> Option<String> {
+    if daemon_runs(root) {
+        return None;
+    }
+    Some(match load(sources, &HostFacts::of_host()) {
+        Err(errors) if errors.not_configured => {
+            "there is no configuration: the daemon starts when /etc/kn-agent/config.yaml appears".to_owned()
+        }
+        Err(_) => {
+            "the daemon is not running, and its configuration is wrong: kn-agent config validate".to_owned()
+        }
+        Ok(_) => "the daemon is not running: systemctl start kn-agent".to_owned(),
+    })
+}
+
+async fn follow(args: &Args, sources: &Sources, root: &Root, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let directory = root.path(paths::status().parent().unwrap_or(Path::new("/run")));
-    let mut last = String::new();
+    let mut last: Option<Document> = None;
+    let mut absent: Option<String> = None;
     loop {
         // Watch before reading, so that no change falls between; the directory may not exist before the daemon does.
         let watched = if directory.is_dir() { directory.as_path() } else { Path::new("/run") };
         let mut changes = Changes::of(&[watched])?;
-        if let Some(document) = published(root).filter(|_| daemon_runs(root)) {
-            let shown = text::render(&document, document.published_at);
-            if shown != last {
-                if args.output.output == Output::Yaml {
+        let why = absence(root, sources);
+        if let Some(why) = why.as_ref().filter(|why| absent.as_ref() != Some(why)) {
+            tracing::warn!("{why}");
+        }
+        absent = why;
+        if let Some(document) = published(root).filter(|_| absent.is_none()) {
+            let new = last.as_ref().map(|before| text::render_changes(before, &document));
+            match (args.output.output, new) {
+                (_, Some(new)) if new.is_empty() => {}
+                (Output::Text, Some(new)) => out.write_all(new.as_bytes())?,
+                (Output::Yaml, _) => {
                     out.write_all(b"---\n")?;
+                    print(&document, args.output.output, out)?;
                 }
-                print(&document, args.output.output, out)?;
-                last = shown;
+                _ => print(&document, args.output.output, out)?,
             }
             if args.wait && document.ready {
                 return Ok(ExitCode::SUCCESS);
             }
+            last = Some(document);
         }
         // The daemon's lock gives no signal: look again after a second at the latest.
         let _ = tokio::time::timeout(Duration::from_secs(1), changes.next()).await;
@@ -111,6 +139,6 @@ async fn fresh(
         tracing::warn!("the daemon is not running: systemctl start kn-agent");
     }
     let (_, _, document) = looking(sources).await?.look_once().await;
-    print(&document, output, out)?;
+    output::print(output, &document, text::render_look, out)?;
     Ok(ExitCode::from(5))
 }

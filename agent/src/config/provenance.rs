@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 
 use super::check::join;
 use super::fragment::TOKEN;
-use super::merge::plain;
+use super::merge::{defaults, merge, plain};
 use super::problem::nearest;
 use super::shape::{Kind, Shape, keys};
-use super::{ConfigErrors, Problem};
+use super::{ConfigErrors, HostFacts, Problem};
 use crate::redact::{self, REDACTED};
 
 /// Other programs' configurations: what a key of theirs holds is known by its name alone.
@@ -108,6 +108,18 @@ impl Provenance {
             leaves.entry(path.to_owned()).or_insert(Leaf { value: Value::Null, origin });
         }
         Self { leaves, effective }
+    }
+
+    /// What every key has where nothing is configured.
+    ///
+    /// # Errors
+    ///
+    /// The defaults can't be merged.
+    pub fn unconfigured(host: &HostFacts) -> Result<Self, ConfigErrors> {
+        let problem = |error: ::config::ConfigError| Problem::new("", &error.to_string());
+        let merged = merge(vec![defaults(host)])
+            .map_err(|error| ConfigErrors { problems: vec![problem(error)], not_configured: false })?;
+        Ok(Self::of(&merged.cache))
     }
 
     /// The effective configuration, in the form of a file, defaults filled in, secrets redacted.

@@ -20,6 +20,8 @@ pub struct Check {
     pub found: String,
     /// Its failure is only reported.
     pub ignored: bool,
+    /// Whether it could be made: without a kubelet some can't.
+    pub looked_at: bool,
 }
 
 /// Why a check failed.
@@ -124,7 +126,8 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
             Ok(found) => (None, found),
             Err((reason, found)) => (Some(Problem(reason)), found),
         };
-        Check { name, problem, found, ignored: is_ignored(view, name) }
+        let looked_at = found != settings::NOT_LOOKED_AT;
+        Check { name, problem, found, ignored: is_ignored(view, name), looked_at }
     };
     outcomes.into_iter().map(check).collect()
 }

@@ -6,6 +6,9 @@ use crate::desired::Program;
 use crate::desired::versions::check::{Check, Finding, State};
 use crate::reason::Reason;
 
+/// What stands for the outcome of a check that has to wait for another.
+pub(super) const NOT_LOOKED_AT: &str = "not looked at: the kubelet has not told its version";
+
 /// How a check came out: what was found, and why that is wrong.
 pub(super) type Outcome = Result<String, (Reason, String)>;
 
@@ -41,13 +44,13 @@ pub(super) fn refusal(view: View<'_>) -> Option<Verdict> {
 }
 
 fn fields(view: View<'_>, check: Option<Check>) -> Outcome {
-    let Some(check) = check else { return Ok(not_asked()) };
+    let Some(check) = check else { return Ok(NOT_LOOKED_AT.to_owned()) };
     told(check, check.fields(view.config), "field", Reason::FieldRefused)
 }
 
 /// A flag that the program itself lists is known, whatever the data says; one that it keeps from its list may be in the data.
 fn flags(view: View<'_>, check: Option<Check>, program: &Program) -> Outcome {
-    let Some(check) = check else { return Ok(not_asked()) };
+    let Some(check) = check else { return Ok(NOT_LOOKED_AT.to_owned()) };
     let mut findings = check.flags(view.config);
     findings.retain(|finding| {
         let flag = finding.path.rsplit('.').next().unwrap_or_default().replace('_', "-");
@@ -62,8 +65,4 @@ fn told(check: Check, mut findings: Vec<Finding>, sort: &str, reason: Reason) ->
         return Ok(format!("every {sort} is known to {} {}", check.component.program(), check.version));
     }
     Err((reason, findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
-}
-
-fn not_asked() -> String {
-    "looked at when the kubelet has told its version".to_owned()
 }

@@ -33,6 +33,8 @@ pub struct CheckResult {
     pub name: &'static str,
     /// Whether it passed.
     pub passed: bool,
+    /// Whether it could be made; it has not passed where it could not.
+    pub looked_at: bool,
     /// Whether `preflight.ignore` names it.
     pub ignored: bool,
     /// What was found.
@@ -51,7 +53,8 @@ impl Checks {
             let reason = check.problem.map(|problem| problem.0);
             CheckResult {
                 name: check.name,
-                passed: reason.is_none(),
+                passed: reason.is_none() && check.looked_at,
+                looked_at: check.looked_at,
                 ignored: check.ignored,
                 found: check.found.clone(),
                 reason,
@@ -59,7 +62,7 @@ impl Checks {
             }
         };
         let checks: Vec<CheckResult> = checks.iter().map(told).collect();
-        let passed = checks.iter().all(|check| check.passed || check.ignored);
+        let passed = checks.iter().all(|check| check.passed || check.ignored || !check.looked_at);
         Self { schema: SCHEMA, node: node.to_owned(), passed, checks }
     }
 
@@ -69,10 +72,11 @@ impl Checks {
         for check in &self.checks {
             let sign = match (check.passed, check.ignored) {
                 (true, _) => "✓",
+                (false, _) if !check.looked_at => "·",
                 (false, true) => "–",
                 (false, false) => "✗",
             };
-            let ignored = if check.passed || !check.ignored { "" } else { " (ignored)" };
+            let ignored = if check.reason.is_some() && check.ignored { " (ignored)" } else { "" };
             let found = check.found.replace('\n', "\n                    ");
             let _ = writeln!(text, "{sign} {:<17} {found}{ignored}", check.name);
             if let (Some(reason), Some(hint)) = (check.reason, check.hint) {
@@ -94,12 +98,14 @@ mod tests {
             problem: problem.map(Problem),
             found: found.to_owned(),
             ignored,
+            looked_at: !found.starts_with("not looked at"),
         };
         let missing = Some(Reason::BinaryMissing);
         Checks::of(
             "worker-1",
             &[
                 check("kubelet", None, "/usr/bin/kubelet 1.36.0", false),
+                check("kubelet-config", None, "not looked at: the kubelet has not told its version", false),
                 check("kube-proxy", missing, "no executable `kube-proxy` in /usr/bin", true),
                 check("cri-dockerd", missing, "no executable `cri-dockerd` in /usr/bin", false),
             ],
@@ -122,6 +128,7 @@ mod tests {
                 problem: Some(Problem(Reason::UnitMasked)),
                 found: String::new(),
                 ignored: true,
+                looked_at: true,
             }],
         );
         assert!(checks.passed && !checks.checks[0].passed);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::{Document, State};
+use super::{Document, PhaseStatus, State};
 
 /// Seconds as a person reads them.
 pub fn duration(seconds: f64) -> String {
@@ -21,34 +21,138 @@ pub fn seconds(earlier: Timestamp, later: Timestamp) -> f64 {
     (later.duration_since(earlier).as_secs_f64()).max(0.0)
 }
 
-/// The whole document.
+/// The whole document, as the daemon published it.
 pub fn render(document: &Document, now: Timestamp) -> String {
-    let mut text = String::new();
+    headed(document, &head(document, now), now)
+}
+
+fn head(document: &Document, now: Timestamp) -> String {
     let took = document.ready_at.map(|at| duration(seconds(document.started_at, at)));
-    let head = match (document.ready, took) {
+    match (document.ready, took) {
         (true, Some(took)) => format!("Ready, {took} after the start"),
         (true, None) => "Ready".to_owned(),
         (false, _) => format!("joining for {}", duration(seconds(document.started_at, now))),
+    }
+}
+
+/// The whole document, made by a look without the daemon: how long it has been joining is not known.
+pub fn render_look(document: &Document) -> String {
+    let head = if document.ready { "Ready" } else { "not Ready" };
+    headed(document, &format!("{head}; kn-agent is not running"), document.published_at)
+}
+
+/// What is new in `document` against `before`, a line a phase that stands otherwise: how long after the daemon's start that
+/// was, then the phase. Empty where nothing is; a phase that is held back by another is not told.
+pub fn render_changes(before: &Document, document: &Document) -> String {
+    let mut text = String::new();
+    let is_same = |phase: &PhaseStatus| {
+        let is_it = |other: &&PhaseStatus| other.phase == phase.phase;
+        before.phases.iter().find(is_it).is_some_and(|other| {
+            (other.state, other.reason, &other.message) == (phase.state, phase.reason, &phase.message)
+        })
     };
-    let _ = writeln!(text, "{} · {head} · {}", document.node, document.server);
-    for phase in &document.phases {
-        let sign = match phase.state {
-            State::Satisfied => '✓',
-            State::Acting => '▶',
-            State::Waiting => '◐',
-            State::Blocked => '✗',
-            State::Held => '·',
-        };
-        let reason = phase.reason.map(|r| format!("{r}: ")).unwrap_or_default();
-        let since = match phase.state {
-            State::Waiting | State::Blocked => format!("  (for {})", duration(seconds(phase.since, now))),
-            _ => String::new(),
-        };
-        let message = phase.message.replace('\n', "\n                     ");
-        let _ = writeln!(text, "  {sign} {:<14} {reason}{message}{since}", phase.phase.as_str());
-        if let Some(hint) = &phase.hint {
-            let _ = writeln!(text, "                   → {hint}");
-        }
+    let at = duration(seconds(document.started_at, document.published_at));
+    for phase in document.phases.iter().filter(|phase| phase.state != State::Held && !is_same(phase)) {
+        let _ = write!(text, "{at:>9}");
+        line(&mut text, phase, "");
+    }
+    if document.ready && !before.ready {
+        let _ = writeln!(text, "{}", head(document, document.published_at));
     }
     text
+}
+
+fn headed(document: &Document, head: &str, now: Timestamp) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{} · {head} · {}", document.node, document.server);
+    for phase in &document.phases {
+        let since = match phase.state {
+            State::Waiting | State::Blocked if phase.since < now => {
+                format!("  (for {})", duration(seconds(phase.since, now)))
+            }
+            _ => String::new(),
+        };
+        line(&mut text, phase, &since);
+    }
+    text
+}
+
+fn line(text: &mut String, phase: &PhaseStatus, since: &str) {
+    let sign = match phase.state {
+        State::Satisfied => '✓',
+        State::Acting => '▶',
+        State::Waiting => '◐',
+        State::Blocked => '✗',
+        State::Held => '·',
+    };
+    let reason = phase.reason.map(|r| format!("{r}: ")).unwrap_or_default();
+    let message = phase.message.replace('\n', "\n                     ");
+    let _ = writeln!(text, "  {sign} {:<14} {reason}{message}{since}", phase.phase.as_str());
+    if let Some(hint) = &phase.hint {
+        let _ = writeln!(text, "                   → {hint}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Phase;
+    use crate::reason::Reason;
+
+    fn document(ready: bool, phases: &[(Phase, State, Option<Reason>, &str)]) -> Document {
+        let start = Timestamp::from_second(1_000).unwrap();
+        let later = Timestamp::from_second(1_004).unwrap();
+        let phases = phases.iter().map(|&(phase, state, reason, message)| PhaseStatus {
+            phase,
+            state,
+            reason,
+            message: message.to_owned(),
+            hint: None,
+            since: start,
+        });
+        Document {
+            schema: super::super::SCHEMA.to_owned(),
+            node: "worker-1".to_owned(),
+            server: "https://10.0.0.10:6443".to_owned(),
+            started_at: start,
+            published_at: later,
+            ready_at: ready.then_some(later),
+            ready,
+            phases: phases.collect(),
+            timeline: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_phases_that_stand_otherwise_are_told_again() {
+        let waits = (Phase::Identity, State::Waiting, Some(Reason::CsrPending), "it waits");
+        let held = (Phase::Ready, State::Held, None, "waits for kubelet");
+        let before = document(false, &[waits, held]);
+        assert_eq!(render_changes(&before, &before), "");
+        assert!(render(&before, before.published_at).contains("CsrPending: it waits  (for 4.0 s)"));
+        let after = document(
+            true,
+            &[
+                (Phase::Identity, State::Satisfied, None, "certificate"),
+                (Phase::Ready, State::Satisfied, None, "Ready"),
+            ],
+        );
+        assert_eq!(
+            render_changes(&before, &after),
+            "    4.0 s  ✓ identity       certificate\n    4.0 s  ✓ ready          Ready\nReady, 4.0 s after the start\n"
+        );
+        // Back again, the held phase is not worth a line.
+        assert_eq!(render_changes(&after, &before), "    4.0 s  ◐ identity       CsrPending: it waits\n");
+    }
+
+    #[test]
+    fn a_look_without_the_daemon_claims_no_time() {
+        let document =
+            document(false, &[(Phase::Identity, State::Waiting, Some(Reason::CsrPending), "it waits")]);
+        let mut look = document;
+        look.published_at = look.started_at;
+        let text = render_look(&look);
+        assert!(text.starts_with("worker-1 · not Ready; kn-agent is not running · https://"), "{text}");
+        assert!(!text.contains("for 0.0 s"), "{text}");
+    }
 }

@@ -125,6 +125,13 @@ fn nothing_configured_is_told_apart() {
     let errors = Machine::with("node: {name: a}").load().unwrap_err();
     assert!(!errors.not_configured, "{errors}");
     insta::assert_snapshot!("not_configured", Machine::new().errors());
+    // What a key means can be asked before; as can where its default is from.
+    let host = HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() };
+    let provenance = Provenance::unconfigured(&host).unwrap();
+    let explained = |key| provenance.explain(key).map(|known| known.to_string()).unwrap_or_default();
+    assert!(explained("node.name").contains("value: n1"), "{}", explained("node.name"));
+    assert!(explained("cluster.server").contains("value: not set"), "{}", explained("cluster.server"));
+    assert!(provenance.explain("node.nam").is_err());
 }
 
 #[test]

@@ -97,8 +97,16 @@ impl Preview {
     /// For a person.
     pub fn text(&self) -> String {
         let mut text = String::new();
+        let waits = |state| matches!(state, State::Waiting | State::Blocked | State::Held);
+        let waiting = self.phases.iter().filter(|phase| waits(phase.state)).count();
         if self.phases.iter().all(|phase| phase.steps.is_empty()) {
-            text.push_str("nothing to do\n");
+            match waiting {
+                0 => text.push_str("nothing to do\n"),
+                _ => {
+                    let all = self.phases.len();
+                    let _ = writeln!(text, "nothing can be done now: {waiting} of {all} phases wait");
+                }
+            }
         }
         for phase in self.phases.iter().filter(|phase| phase.state != State::Satisfied) {
             phase.text(&mut text);
