@@ -58,14 +58,14 @@ fn told<T>(key: &str, build: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         scope.spawn(move || {
             let mut minutes = 0;
-            while waits.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+            while waits.recv_timeout(Duration::from_mins(1)) == Err(RecvTimeoutError::Timeout) {
                 minutes += 1;
                 say(format_args!("  {key}: {minutes} min"));
             }
         });
-        let built = build();
+        let outcome = build();
         drop(done);
-        built
+        outcome
     })
 }
 

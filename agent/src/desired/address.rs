@@ -129,14 +129,14 @@ pub fn choose(config: &Config, facts: &Facts) -> Result<Option<Chosen>, String> 
 fn nowhere_inside(networks: &[Cidr], all: &[LocalAddress]) -> String {
     let asked: Vec<String> = networks.iter().map(ToString::to_string).collect();
     let (others, own): (Vec<_>, Vec<_>) = all.iter().partition(|local| is_others(&local.interface));
-    let mut message =
+    let message =
         format!("no address is in {} (node.addressFrom); there are {}", asked.join(", "), list(own));
     let inside = |local: &&LocalAddress| networks.iter().any(|network| network.contains(local.address));
     let others: Vec<&LocalAddress> = others.into_iter().filter(inside).collect();
-    if !others.is_empty() {
-        message += &format!("; of a runtime or the pods' network, and not counted: {}", list(others));
+    if others.is_empty() {
+        return message;
     }
-    message
+    format!("{message}; of a runtime or the pods' network, and not counted: {}", list(others))
 }
 
 /// The address that the kubelet's unit gives it.

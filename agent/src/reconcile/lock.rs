@@ -52,9 +52,9 @@ pub fn take_lock(root: &Root) -> Result<Option<Lock>, Failure> {
 
 /// The file with this mode, whatever the umask, and whatever an earlier version gave it.
 fn made(root: &Root, path: &Path, mode: u32) -> Result<File, Failure> {
-    let made = File::create(root.path(path))
+    let opened = File::create(root.path(path))
         .and_then(|file| fchmod(&file, Mode::from_raw_mode(mode)).map(|()| file).map_err(Into::into));
-    made.map_err(|error| {
+    opened.map_err(|error| {
         Failure::new(Reason::FileTrouble, format!("cannot lock `{}`: {error}", path.display()))
     })
 }

@@ -100,12 +100,11 @@ impl Preview {
         let waits = |state| matches!(state, State::Waiting | State::Blocked | State::Held);
         let waiting = self.phases.iter().filter(|phase| waits(phase.state)).count();
         if self.phases.iter().all(|phase| phase.steps.is_empty()) {
-            match waiting {
-                0 => text.push_str("nothing to do\n"),
-                _ => {
-                    let all = self.phases.len();
-                    let _ = writeln!(text, "nothing can be done now: {waiting} of {all} phases wait");
-                }
+            if waiting == 0 {
+                text.push_str("nothing to do\n");
+            } else {
+                let all = self.phases.len();
+                let _ = writeln!(text, "nothing can be done now: {waiting} of {all} phases wait");
             }
         }
         for phase in self.phases.iter().filter(|phase| phase.state != State::Satisfied) {
