@@ -16,8 +16,9 @@ DEB := $(TARGET)/debian/kn-agent.deb
 IMAGE := $(TARGET)/image/kn-agent.tar
 export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
+LAB := cargo run --locked --quiet -p kn-agent-tests --bin lab --
 
-.PHONY: all build deb image demo bench crash attacks approver-bench differential test test-long test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain help
+.PHONY: all build deb image lab demo bench crash attacks approver-bench differential test test-long test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,28 +41,32 @@ deb: build ## The Debian package
 image: build ## The approver's container image, as a tar for `docker load` and `ctr images import`
 	packaging/image/build $(BINARY) $(IMAGE)
 
-demo: lab-toolchain deb ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, RUNTIME=containerd, KEEP=1 leaves it up)
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- demo --kubernetes $(KUBERNETES) --runtime $(RUNTIME)
+# Compiled for itself, so that whoever waits for it sees what for.
+lab: lab-toolchain
+	cargo build --locked -p kn-agent-tests --bin lab
 
-bench: lab-toolchain deb ## Speed and size against the least there could be; the figures go to docs/evidence (root, 30 minutes)
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- bench
+demo: lab-toolchain deb lab ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, RUNTIME=containerd, KEEP=1 leaves it up)
+	$(LAB) demo --kubernetes $(KUBERNETES) --runtime $(RUNTIME)
 
-crash: lab-toolchain deb ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- crash --evidence docs/evidence/crash.md --kubernetes $(KUBERNETES)
+bench: lab-toolchain deb lab ## Speed and size against the least there could be; the figures go to docs/evidence (root, 30 minutes)
+	$(LAB) bench
+
+crash: lab-toolchain deb lab ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
+	$(LAB) crash --evidence docs/evidence/crash.md --kubernetes $(KUBERNETES)
 
 differential: lab-toolchain ## The approver and the label rule against Kubernetes' own code, 120,000 requests; the table goes to docs/evidence (2 minutes)
 	KN_AGENT_LAB_DIFFERENTIAL=$(CURDIR)/docs/evidence/differential.md cargo test --locked -p kn-agent-tests --test differential
 
-attacks: lab-toolchain build ## Attacks on the approver, on both versions; the table goes to docs/evidence (root, 20 minutes)
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- attacks
+attacks: lab-toolchain build lab ## Attacks on the approver, on both versions; the table goes to docs/evidence (root, 20 minutes)
+	$(LAB) attacks
 
 # Not the debug build: the sender of requests must not be what is measured.
 approver-bench: lab-toolchain build ## The approver's speed, on both versions; the figures go to docs/evidence (root, 10 minutes)
 	cargo run --locked --quiet --profile lab -p kn-agent-tests --bin lab -- approver-bench
 
-test-matrix: lab-toolchain deb ## Every node: runtimes × Debian 12, 13 × kube-proxy's modes; with ONLY=TEXT just those cells, else the versions' data against kubelets 1.20 to 1.36 too; to docs/evidence (root; 15 minutes, builds 35 once)
+test-matrix: lab-toolchain deb lab ## Every node: runtimes × Debian 12, 13 × kube-proxy's modes; with ONLY=TEXT just those cells, else the versions' data against kubelets 1.20 to 1.36 too; to docs/evidence (root; 15 minutes, builds 35 once)
 	[ -n "$(ONLY)" ] || $(MAKE) --no-print-directory test-versions
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- matrix --only "$(ONLY)"
+	$(LAB) matrix --only "$(ONLY)"
 
 test-versions: lab-toolchain # The versions' data, and what is written for each, against kubelets and kube-proxies 1.20, 1.24, 1.28, 1.32 and 1.36
 	KN_AGENT_LAB_MATRIX=$(CURDIR)/docs/evidence/versions.md cargo test --locked -p kn-agent-tests --test versions
@@ -72,8 +77,8 @@ test-machine: lab-toolchain deb ## A whole emulated machine: cgroup v2 under bot
 test: lab-toolchain deb ## Every test, in the lab too (root)
 	cargo test --locked --workspace -- --test-threads=4
 
-test-long: lab-toolchain deb ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
-	cargo run --locked --quiet -p kn-agent-tests --bin lab -- rotation
+test-long: lab-toolchain deb lab ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
+	$(LAB) rotation
 
 lint: toolchain ## Formatting, clippy, dependencies, documentation
 	cargo fmt --all --check
