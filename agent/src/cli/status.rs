@@ -85,36 +85,46 @@ fn absence(root: &Root, sources: &Sources) -> Option<String> {
         Err(errors) if errors.not_configured => {
             "there is no configuration: the daemon starts when /etc/kn-agent/config.yaml appears".to_owned()
         }
-        Err(_) => {
-            "the daemon is not running, and its configuration is wrong: kn-agent config validate".to_owned()
-        }
-        Ok(_) => "the daemon is not running: systemctl start kn-agent".to_owned(),
+        _ => "the daemon is not running: systemctl status kn-agent".to_owned(),
     })
 }
+
+/// Seconds without a change after which it is told what is waited for, and what helps.
+const STUCK: u32 = 3;
 
 async fn follow(args: &Args, sources: &Sources, root: &Root, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let directory = root.path(paths::status().parent().unwrap_or(Path::new("/run")));
     let mut last: Option<Document> = None;
     let mut absent: Option<String> = None;
+    let mut quiet = 0;
     loop {
         // Watch before reading, so that no change falls between; the directory may not exist before the daemon does.
         let watched = if directory.is_dir() { directory.as_path() } else { Path::new("/run") };
         let mut changes = Changes::of(&[watched])?;
         let why = absence(root, sources);
-        if let Some(why) = why.as_ref().filter(|why| absent.as_ref() != Some(why)) {
-            tracing::warn!("{why}");
+        // systemd may be about to start it.
+        if quiet > 0 && why != absent {
+            if let Some(why) = &why {
+                tracing::warn!("{why}");
+            }
+            absent.clone_from(&why);
         }
-        absent = why;
-        if let Some(document) = published(root).filter(|_| absent.is_none()) {
-            let new = last.as_ref().map(|before| text::render_changes(before, &document));
-            match (args.output.output, new) {
-                (_, Some(new)) if new.is_empty() => {}
-                (Output::Text, Some(new)) => out.write_all(new.as_bytes())?,
-                (Output::Yaml, _) => {
-                    out.write_all(b"---\n")?;
-                    print(&document, args.output.output, out)?;
+        if let Some(document) = published(root).filter(|_| why.is_none()) {
+            match (&last, args.output.output) {
+                (Some(before), Output::Text) => {
+                    let mut new = text::render_changes(before, &document);
+                    if new.is_empty() && quiet == STUCK {
+                        new = text::render_waits(&document, Timestamp::now());
+                    }
+                    out.write_all(new.as_bytes())?;
                 }
-                _ => print(&document, args.output.output, out)?,
+                (Some(before), _) if *before == document => {}
+                (_, output) => {
+                    if output == Output::Yaml {
+                        out.write_all(b"---\n")?;
+                    }
+                    print(&document, output, out)?;
+                }
             }
             if args.wait && document.ready {
                 return Ok(ExitCode::SUCCESS);
@@ -122,7 +132,8 @@ async fn follow(args: &Args, sources: &Sources, root: &Root, out: &mut dyn Write
             last = Some(document);
         }
         // The daemon's lock gives no signal: look again after a second at the latest.
-        let _ = tokio::time::timeout(Duration::from_secs(1), changes.next()).await;
+        let woken = tokio::time::timeout(Duration::from_secs(1), changes.next()).await;
+        quiet = if woken.is_ok() { 0 } else { quiet + 1 };
     }
 }
 

@@ -86,7 +86,7 @@ impl fmt::Display for Chosen {
 ///
 /// Where no interface has an address in any of the networks, or the first network that has any has several and none of
 /// them is known to be the node's: the one the kubelet runs with, or the one on the way to the API server. A floating
-/// address that comes to a node of a group changes nothing thus.
+/// address that joins the node's own in its network changes nothing thus.
 pub fn choose(config: &Config, facts: &Facts) -> Result<Option<Chosen>, String> {
     let networks = &config.node.address_from;
     if let Some(address) = config.node.address {

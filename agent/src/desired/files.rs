@@ -94,9 +94,9 @@ pub mod paths {
         /// The status document.
         status = "/run/kn-agent/status.json";
         /// Held with a lock while the daemon runs; root's alone.
-        lock = "/run/kn-agent/daemon.lock";
+        lock = "/run/kn-agent/instance.lock";
         /// Likewise, for everybody to see.
-        told_lock = "/run/kn-agent/running.lock";
+        told_lock = "/run/kn-agent/daemon.lock";
     }
 }
 

@@ -4,48 +4,63 @@
 //! nothing from them: it only drops, for the ports that are named, what does not come from where it may. What the
 //! machine says to itself passes, also under its own addresses, and so does what is under way.
 //!
-//! It looks at packets as they come in, after conntrack knows them (priority raw, -300, and conntrack's -200) and before
-//! kube-proxy, docker and the CNI plugin `portmap` send those for a Service's nodePort, a published port or a hostPort
-//! on to another address and port (dstnat, -100): those pass no `input`.
+//! It looks at packets twice. As they come in, after conntrack knows them (priority raw, -300, and conntrack's -200) and
+//! before kube-proxy, docker and the CNI plugin `portmap` send those for a Service's nodePort, a published port or a
+//! hostPort on to another address and port (dstnat, -100): they pass no `input` under the port that was asked for. And
+//! in `input`: a Service whose endpoint is this node leads to its ports under another.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use super::{Facts, FileSpec, paths, units};
 use crate::config::{Config, Restriction};
+use crate::names::Cidr;
 
 /// The table's name, with its family.
 pub const TABLE: &str = "inet kn-agent-firewall";
 
 /// The table as `nft` loads it: in one transaction, whatever was there before.
-fn ruleset(restrict: &[Restriction]) -> String {
-    let mut text = format!(
+fn ruleset(restrict: &[Restriction], services: Option<Cidr>) -> String {
+    let rules = rules(restrict, services);
+    format!(
         "# Written by kn-agent from firewall.restrict; changes are put back.\n\
          add table {TABLE}\n\
          delete table {TABLE}\n\
          table {TABLE} {{\n\
          \tchain prerouting {{\n\
          \t\ttype filter hook prerouting priority mangle; policy accept;\n\
-         \t\tiif \"lo\" accept\n\
-         \t\tct state established,related accept\n\
-         \t\tfib daddr type != local accept\n"
-    );
-    for restriction in restrict {
-        for (v6, family) in [(false, "ip"), (true, "ip6")] {
-            let allowed: Vec<String> = restriction
-                .allow
-                .iter()
-                .filter(|network| network.network().is_ipv6() == v6)
-                .map(ToString::to_string)
-                .collect();
+         {rules}\
+         \t}}\n\
+         \tchain input {{\n\
+         \t\ttype filter hook input priority filter; policy accept;\n\
+         {rules}\
+         \t}}\n\
+         }}\n"
+    )
+}
+
+/// What passes, then port by port who may and that nobody else does. Under ipvs the addresses of `services` are the
+/// machine's own, and are not meant.
+fn rules(restrict: &[Restriction], services: Option<Cidr>) -> String {
+    let mut text = "\t\tiif \"lo\" accept\n\
+                    \t\tct state established,related accept\n\
+                    \t\tfib daddr type != local accept\n"
+        .to_owned();
+    let family = |network: &Cidr| if network.network().is_ipv6() { "ip6" } else { "ip" };
+    if let Some(services) = services {
+        let _ = writeln!(text, "\t\t{} daddr {services} accept", family(&services));
+    }
+    for Restriction { port, allow } in restrict {
+        for of in ["ip", "ip6"] {
+            let allowed = allow.iter().filter(|network| family(network) == of);
+            let allowed: Vec<String> = allowed.map(ToString::to_string).collect();
             if !allowed.is_empty() {
-                let (port, allowed) = (restriction.port, allowed.join(", "));
-                let _ = writeln!(text, "\t\ttcp dport {port} {family} saddr {{ {allowed} }} accept");
+                let _ = writeln!(text, "\t\ttcp dport {port} {of} saddr {{ {} }} accept", allowed.join(", "));
             }
         }
-        let _ = writeln!(text, "\t\ttcp dport {} counter drop", restriction.port);
+        let _ = writeln!(text, "\t\ttcp dport {port} counter drop");
     }
-    text + "\t}\n}\n"
+    text
 }
 
 /// Before the network is: no port is open for a moment at boot. What comes that early must not wait for `sysinit.target`,
@@ -87,7 +102,11 @@ pub(super) fn files(config: &Config, facts: &Facts) -> Vec<FileSpec> {
         paths::firewall().display(),
     );
     vec![
-        FileSpec::new(paths::firewall(), ruleset(&config.firewall.restrict), 0o600),
+        FileSpec::new(
+            paths::firewall(),
+            ruleset(&config.firewall.restrict, config.cluster.service_cidr),
+            0o600,
+        ),
         FileSpec::new(&paths::units().join(units::FIREWALL), unit, 0o644),
     ]
 }
@@ -140,24 +159,25 @@ mod tests {
             port,
             allow: allow.iter().map(|network| network.parse().unwrap()).collect(),
         };
-        let text = ruleset(&[
+        let restrict = [
             restriction(10_250, &["10.0.0.0/8", "fd00::/8", "192.168.0.0/16"]),
             restriction(10_256, &["fd00::/8"]),
-        ]);
+        ];
+        let text = ruleset(&restrict, "10.96.0.0/12".parse().ok());
         let rules: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("\t\ttcp ")).collect();
-        assert_eq!(
-            rules,
-            [
-                "dport 10250 ip saddr { 10.0.0.0/8, 192.168.0.0/16 } accept",
-                "dport 10250 ip6 saddr { fd00::/8 } accept",
-                "dport 10250 counter drop",
-                "dport 10256 ip6 saddr { fd00::/8 } accept",
-                "dport 10256 counter drop",
-            ]
-        );
+        let of_a_chain = [
+            "dport 10250 ip saddr { 10.0.0.0/8, 192.168.0.0/16 } accept",
+            "dport 10250 ip6 saddr { fd00::/8 } accept",
+            "dport 10250 counter drop",
+            "dport 10256 ip6 saddr { fd00::/8 } accept",
+            "dport 10256 counter drop",
+        ];
+        assert_eq!(rules, [of_a_chain, of_a_chain].concat());
         assert!(
             text.starts_with("# ") && text.contains("\nadd table inet kn-agent-firewall\ndelete table inet")
         );
+        assert_eq!(text.matches("\t\tip daddr 10.96.0.0/12 accept\n").count(), 2);
+        assert!(!ruleset(&restrict, None).contains(" daddr 10."));
         assert!(text.contains("policy accept"), "{text}");
     }
 }

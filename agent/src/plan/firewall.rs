@@ -1,10 +1,16 @@
 //! Who reaches this node's ports, and units of ours that nobody wants any more.
 
+use std::net::IpAddr;
+
 use super::preflight::is_ignored;
 use super::{Step, Verdict, View, bring_up, files, later, newest_write};
+use crate::config::Config;
 use crate::desired::{Desired, firewall, paths, units};
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
+
+/// The kubelet's port where its configuration has none (`pkg/cluster/ports/ports.go` of Kubernetes).
+const KUBELET: u64 = 10_250;
 
 /// The name of the check.
 pub(super) const CHECK: &str = "firewall";
@@ -13,7 +19,9 @@ pub(super) const CHECK: &str = "firewall";
 pub(super) fn check(view: View<'_>) -> Result<String, (Reason, String)> {
     match &view.observed.facts.nft {
         Some(nft) => {
-            Ok(format!("{} ports restricted, by {}", view.config.firewall.restrict.len(), nft.display()))
+            let ports = view.config.firewall.restrict.len();
+            let shut_out = shut_out(view.config).unwrap_or_default();
+            Ok(format!("{ports} ports restricted, by {}{shut_out}", nft.display()))
         }
         None => Err((
             Reason::BinaryMissing,
@@ -23,6 +31,22 @@ pub(super) fn check(view: View<'_>) -> Result<String, (Reason, String)> {
             ),
         )),
     }
+}
+
+/// What is to be known where the API server is not among those who reach the kubelet. No fault: it may come from another
+/// address than the one that it is reached at.
+fn shut_out(config: &Config) -> Option<String> {
+    let server: IpAddr = config.cluster.server.host().parse().ok()?;
+    let port = config.kubelet.config.get("port").and_then(serde_json::Value::as_u64).unwrap_or(KUBELET);
+    let mut restrictions = config.firewall.restrict.iter();
+    let of_kubelet = restrictions.find(|restriction| u64::from(restriction.port) == port)?;
+    let is_allowed = of_kubelet.allow.iter().any(|network| network.contains(server));
+    (!is_allowed).then(|| {
+        format!(
+            "; the API server's {server} is not among those who reach {port}: kubectl logs and exec fail, unless it \
+             comes from another address"
+        )
+    })
 }
 
 /// What keeps the host from being ready to start anything: a port that is to be closed and is not. `None`: nothing.
@@ -48,7 +72,10 @@ fn taken_away(view: View<'_>) -> Option<Step> {
         let state = view.observed.units.get(unit)?.as_ref().ok()?;
         state.is_active().then_some(state.active_since_usec)
     };
-    (since(units::NFTABLES)? > since(units::FIREWALL)?).then(|| Step::RestartUnit {
+    let other = since(units::NFTABLES)?;
+    // One from the future says that the clock was set back, and would ask for a restart until it is reached.
+    let now = u64::try_from(view.now.as_microsecond()).ok()?;
+    (since(units::FIREWALL)? < other && other <= now).then(|| Step::RestartUnit {
         unit: units::FIREWALL,
         because: format!("{} started after it, and takes every table away", units::NFTABLES),
     })

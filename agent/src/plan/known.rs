@@ -12,12 +12,15 @@ pub(super) struct Known {
     of: &'static str,
     /// What is the matter.
     cause: &'static str,
-    /// What helps; `{unit}` and `{key}` stand for the unit's name and our key for its program.
+    /// What helps; `{unit}` stands for the unit's name.
     remedy: &'static str,
 }
 
+const UNKNOWN_FLAG: &str = "unknown flag: --";
+const NO_SUCH_FLAG: &str = "this version has no such flag";
+
 /// The first that a log has is told: what says more stands before what says less.
-pub(super) const KNOWN: [Known; 9] = [
+pub(super) const KNOWN: [Known; 11] = [
     // Kubernetes: pkg/kubelet/cm/container_manager_linux.go.
     Known {
         fragment: "running with swap on is not supported",
@@ -42,10 +45,24 @@ pub(super) const KNOWN: [Known; 9] = [
     },
     // Kubernetes: cmd/kubelet/app/server.go and the flag library spf13/pflag.
     Known {
-        fragment: "unknown flag: --",
+        fragment: UNKNOWN_FLAG,
+        of: units::KUBELET,
+        cause: NO_SUCH_FLAG,
+        remedy: "take it out of kubelet.extraArgs or of a drop-in (systemctl cat {unit})",
+    },
+    // Kubernetes: cmd/kube-proxy/app/server.go and the same.
+    Known {
+        fragment: UNKNOWN_FLAG,
+        of: units::KUBE_PROXY,
+        cause: NO_SUCH_FLAG,
+        remedy: "take it out of proxy.extraArgs or of a drop-in (systemctl cat {unit})",
+    },
+    // The same library, in dockerd and cri-dockerd.
+    Known {
+        fragment: UNKNOWN_FLAG,
         of: "",
-        cause: "this version has no such flag",
-        remedy: "take it out of {key}.extraArgs or of a drop-in (systemctl cat {unit})",
+        cause: NO_SUCH_FLAG,
+        remedy: "take it out of the unit or of a drop-in (systemctl cat {unit})",
     },
     // Kubernetes: cmd/kubelet/app/server_linux.go, pkg/kubelet/apis/config/validation/validation_linux.go.
     Known {
@@ -91,7 +108,6 @@ pub(super) fn explain(unit: &str, state: &UnitState) -> Option<String> {
             && state.log.iter().any(|line| line.contains(known.fragment))
     };
     let known = KNOWN.iter().find(is_said)?;
-    let name = unit.trim_end_matches(".service");
-    let key = if unit == units::KUBE_PROXY { "proxy" } else { name };
-    Some(format!("{}: {}", known.cause, known.remedy.replace("{unit}", name).replace("{key}", key)))
+    let remedy = known.remedy.replace("{unit}", unit.trim_end_matches(".service"));
+    Some(format!("{}: {remedy}", known.cause))
 }

@@ -42,22 +42,56 @@ pub fn render_look(document: &Document) -> String {
 }
 
 /// What is new in `document` against `before`, a line a phase that stands otherwise: how long after the daemon's start that
-/// was, then the phase. Empty where nothing is; a phase that is held back by another is not told.
+/// was, then the phase. Empty where nothing is. A phase that is held back by another is not told, and what helps only
+/// where somebody must act: most waits are over at once.
 pub fn render_changes(before: &Document, document: &Document) -> String {
     let mut text = String::new();
-    let is_same = |phase: &PhaseStatus| {
-        let is_it = |other: &&PhaseStatus| other.phase == phase.phase;
-        before.phases.iter().find(is_it).is_some_and(|other| {
-            (other.state, other.reason, &other.message) == (phase.state, phase.reason, &phase.message)
-        })
-    };
     let at = duration(seconds(document.started_at, document.published_at));
-    for phase in document.phases.iter().filter(|phase| phase.state != State::Held && !is_same(phase)) {
+    for phase in &document.phases {
+        let known = before.phases.iter().find(|other| other.phase == phase.phase);
+        if phase.state == State::Held || known.is_some_and(|known| is_told(known, phase)) {
+            continue;
+        }
+        let mut told = phase.clone();
+        if phase.state != State::Blocked {
+            told.hint = None;
+        }
+        if phase.state == State::Acting {
+            told.message = shortened(&phase.message);
+        }
         let _ = write!(text, "{at:>9}");
-        line(&mut text, phase, "");
+        line(&mut text, &told, "");
     }
     if document.ready && !before.ready {
         let _ = writeln!(text, "{}", head(document, document.published_at));
+    }
+    text
+}
+
+/// Whether nothing of `phase` is worth a line after `known`: the same, or the same steps without those that are done.
+fn is_told(known: &PhaseStatus, phase: &PhaseStatus) -> bool {
+    let is_part = || phase.message.split(", ").all(|step| known.message.split(", ").any(|told| told == step));
+    let is_same = || known.reason == phase.reason && known.message == phase.message;
+    known.state == phase.state && if phase.state == State::Acting { is_part() } else { is_same() }
+}
+
+/// The first two steps of several, and how many more there are.
+fn shortened(steps: &str) -> String {
+    let all: Vec<&str> = steps.split(", ").collect();
+    match all[..] {
+        [first, second, _, _, ..] => format!("{first}, {second} and {} more", all.len() - 2),
+        _ => steps.to_owned(),
+    }
+}
+
+/// What a document that has not changed for a while waits for, and what helps. Empty where it waits for nothing.
+pub fn render_waits(document: &Document, now: Timestamp) -> String {
+    let mut text = String::new();
+    let waits = |phase: &&PhaseStatus| matches!(phase.state, State::Waiting | State::Blocked);
+    for phase in document.phases.iter().filter(waits) {
+        let since = format!("  (for {})", duration(seconds(phase.since, now)));
+        let _ = write!(text, "{:>9}", "");
+        line(&mut text, phase, &since);
     }
     text
 }
@@ -143,6 +177,21 @@ mod tests {
         );
         // Back again, the held phase is not worth a line.
         assert_eq!(render_changes(&after, &before), "    4.0 s  ◐ identity       CsrPending: it waits\n");
+        assert_eq!(
+            render_waits(&before, before.published_at),
+            "           ◐ identity       CsrPending: it waits  (for 4.0 s)\n"
+        );
+        assert_eq!(render_waits(&after, after.published_at), "");
+    }
+
+    #[test]
+    fn steps_are_told_once_and_not_at_length() {
+        let host = |steps| document(false, &[(Phase::Host, State::Acting, None, steps)]);
+        let before = document(false, &[(Phase::Host, State::Held, None, "")]);
+        let all = host("make a, make b, write c, start d");
+        assert_eq!(render_changes(&before, &all), "    4.0 s  ▶ host           make a, make b and 2 more\n");
+        assert_eq!(render_changes(&all, &host("write c, start d")), "");
+        assert_eq!(render_changes(&all, &host("write e")), "    4.0 s  ▶ host           write e\n");
     }
 
     #[test]

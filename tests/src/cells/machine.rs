@@ -90,7 +90,7 @@ fn ready(cell: Cell, control_plane: &ControlPlane, node: &Node, begun: Instant) 
     );
     let lines = logs::prove(node)?;
     let plan = node.exec(&["kn-agent", "plan"])?;
-    ensure!(plan.starts_with("nothing to do"), "{plan}");
+    ensure!(plan.starts_with("nothing "), "{plan}");
     Ok(Proof { ready, kubelet: info("kubeletVersion"), runtime, lines })
 }
 

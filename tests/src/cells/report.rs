@@ -17,7 +17,7 @@ fresh machine of that Debian with that container runtime, kn-agent's package, a 
 Ready as the API server sees it; a pod on it answers through the address of its Service; kube-proxy's rules are those of the
 mode and no others; no line of kubelet's and kube-proxy's logs speaks of an unknown flag, an unknown field or lenient
 decoding, and the same search finds both when either program is given one (positive control, on each machine); `kn-agent
-plan` says `nothing to do`. A combination that cannot work is tried too: what counts there is that kn-agent says why.
+plan` has no step. A combination that cannot work is tried too: what counts there is that kn-agent says why.
 
 | cell | result | kubelet | runtime | to Ready | log lines | took | commit, day |
 |---|---|---|---|---|---|---|---|

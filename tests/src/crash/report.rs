@@ -93,7 +93,7 @@ const EXPLANATION: &str = "\
 Each cell is one join of a fresh machine whose agent was killed there, and what followed without anybody's help: seconds
 from the kill to Ready (1 s of it is systemd's pause before the restart), and the most requests any signer saw. Each cell
 also means: Ready seen from outside, no temporary file, no key without use, every key 0600, one restart, and a plan that
-says `nothing to do`.
+has no step.
 
 *Before*: at the entry of the step's first system call. *Within*: a file written and not yet in its place, a directory
 entry made and not synced, a message sent and its answer not read. *After*: at the end of its last call, or where the agent

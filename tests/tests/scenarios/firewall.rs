@@ -85,11 +85,8 @@ fn rules(scenario: &Scenario) -> Result<Vec<String>> {
 fn a_restricted_port_is_open_to_those_who_are_named_and_to_all_when_nothing_is_restricted() -> Result<()> {
     let scenario = Scenario::start("firewall", Minor::V1_36)?;
     let (allowed, other) = (scenario.control_plane.run().host_address(), other(&scenario)?);
-    let restrict = format!(
-        "firewall:\n  restrict:\n  - {{port: 10250, allow: [{allowed}/32]}}\n  - {{port: {NODE_PORT}, allow: \
-         [{allowed}/32]}}\n"
-    );
-    scenario.node.put(DROP_IN, restrict, 0o600)?;
+    let restrict = |port| format!("firewall:\n  restrict:\n  - {{port: {port}, allow: [{allowed}/32]}}\n");
+    scenario.node.put(DROP_IN, restrict(10_250), 0o600)?;
     scenario.configure(&scenario.fresh_config()?)?;
     let status = scenario.wait_ready(JOIN)?;
     let done = |what: &str| -> Result<i64> {
@@ -121,7 +118,13 @@ fn a_restricted_port_is_open_to_those_who_are_named_and_to_all_when_nothing_is_r
     wait_until("kube-proxy to lead the nodePort to the kubelet", JOIN, || {
         Ok(answers_at(&scenario, allowed, NODE_PORT)?.then_some(()))
     })?;
-    ensure!(!answers_at(&scenario, other, NODE_PORT)?, "who is not named is let in by a nodePort");
+    ensure!(!answers_at(&scenario, other, NODE_PORT)?, "a nodePort leads to the port that is closed");
+
+    // The other way round: the port that is asked for is closed, the one it leads to is not.
+    scenario.node.put(DROP_IN, restrict(NODE_PORT), 0o600)?;
+    wait_until("the kubelet's own port to be open", JOIN, || Ok(answers(&scenario, other)?.then_some(())))?;
+    ensure!(!answers_at(&scenario, other, NODE_PORT)?, "a nodePort that is closed lets in who is not named");
+    ensure!(answers_at(&scenario, allowed, NODE_PORT)?, "a nodePort that is closed turns away who is named");
 
     // The control: without the setting the same connections are answered, and nothing of it is left.
     scenario.node.exec(&["rm", DROP_IN])?;

@@ -75,7 +75,7 @@ pub(super) fn flags(
 fn again(program: Program, before: &Given, given: Given, draft: &mut Draft) -> Given {
     let adds_up = flags::find(program, &given.name).is_some_and(|flag| match flag.meaning {
         Meaning::Field(_, kind) => kind.adds_up(),
-        _ => matches!(flag.name, "cluster-dns" | "node-labels" | "register-with-taints"),
+        _ => matches!(flag.name, "cluster-dns" | "node-labels"),
     });
     if adds_up {
         let value = Some(format!("{},{}", before.text(), given.text()));

@@ -93,7 +93,15 @@ fn runtime(kind: Option<&Given>, endpoint: Option<&Given>, draft: &mut Draft) {
                 format!("`{shown}` without --container-runtime-endpoint: which runtime it was is not said");
             draft.refuse(place, &message);
         }
-        None => {}
+        None => {
+            if let Some(given) = endpoint {
+                draft.note(
+                    &given.place,
+                    &given.shown(),
+                    "dropped: the kubelet's own dockershim has no use for it",
+                );
+            }
+        }
     }
     if let Some(given) = kind {
         match given.text() {

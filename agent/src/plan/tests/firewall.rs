@@ -1,7 +1,7 @@
 //! Who reaches this node's ports: closed before anything listens, and open again when nothing is restricted any more.
 
 use super::arbitrary::restricted;
-use super::messages::{preflight, text};
+use super::messages::{check_named, preflight, text};
 use super::world::World;
 use super::{Phase, Step, Verdict, settle, steps};
 use crate::desired::{paths, units};
@@ -51,6 +51,55 @@ fn ports_are_closed_before_the_kubelet_starts_and_it_waits_for_that() {
     }
     let restarted = steps(&world.plan());
     assert!(restarted.iter().any(|step| step.key() == "restart kn-agent-firewall.service"), "{restarted:?}");
+}
+
+#[test]
+fn a_firewall_that_starts_after_ours_takes_it_away_and_it_is_loaded_again() {
+    let mut world = World::fresh();
+    world.edit(|config, _| config.firewall = restricted());
+    assert!(settle(&mut world).is_ready());
+    // The control: one that is off, or was there first, changes nothing.
+    assert_eq!(steps(&world.plan()), []);
+    let now = u64::try_from(world.tick()).unwrap();
+    let nftables = world.unit(units::NFTABLES).unwrap();
+    "loaded".clone_into(&mut nftables.load);
+    "active".clone_into(&mut nftables.active);
+    nftables.active_since_usec = 1;
+    assert_eq!(steps(&world.plan()), []);
+    world.unit(units::NFTABLES).unwrap().active_since_usec = now;
+    let again = steps(&world.plan());
+    assert!(matches!(&again[..], [Step::RestartUnit { unit: units::FIREWALL, .. }]), "{again:?}");
+    for step in &again {
+        world.apply(step);
+    }
+    assert!(settle(&mut world).is_ready());
+    assert_eq!(steps(&world.plan()), []);
+    // The clock was set back by two hours.
+    world.unit(units::NFTABLES).unwrap().active_since_usec = now + 7_200_000_000;
+    assert_eq!(steps(&world.plan()), []);
+}
+
+#[test]
+fn it_is_told_where_the_api_server_is_shut_out() {
+    let found = |network: &str| {
+        let mut world = World::fresh();
+        world.edit(|config, _| {
+            config.firewall = restricted();
+            config.firewall.restrict[0].port = 10_250;
+            config.firewall.restrict[0].allow = vec![network.parse().unwrap()];
+        });
+        let check = check_named(&world, "firewall");
+        assert!(check.problem.is_none());
+        check.found
+    };
+    let server = World::fresh().config.cluster.server.host().to_owned();
+    assert!(
+        found("192.0.2.0/24")
+            .contains(&format!("the API server's {server} is not among those who reach 10250")),
+        "{}",
+        found("192.0.2.0/24")
+    );
+    assert!(!found(&format!("{server}/32")).contains("not among"));
 }
 
 #[test]

@@ -84,6 +84,8 @@ fn a_kubelet_that_ends_with_known_words_is_told_with_cause_and_remedy() {
         of_proxy(LINES[4].0).unwrap(),
         "this version has no such flag: take it out of proxy.extraArgs or of a drop-in (systemctl cat kube-proxy)"
     );
+    let of_shim = explain(units::CRI_DOCKERD, &state(LINES[4].0)).unwrap();
+    assert!(!of_shim.contains("extraArgs") && of_shim.contains("systemctl cat cri-docker"), "{of_shim}");
     assert!(of_proxy(LINES[8].0).unwrap().contains("systemctl cat kube-proxy shows it"));
     // The control: of words that nobody knows nothing is made up.
     assert!(

@@ -82,7 +82,9 @@ fn the_runtime_is_the_one_the_kubelet_had() {
     ] {
         let (config, notes) = unit(&command).unwrap();
         assert_eq!(key(&config, "/runtime/kind").as_str().unwrap_or_default(), kind, "{command}: {config}");
-        assert!(notes.contains("`runtime.kind` says which runtime"), "{command}: {notes}");
+        for flag in command.split(" --").skip(1) {
+            assert!(notes.contains(&format!("--{flag}: ")), "{command}: {flag}: {notes}");
+        }
     }
 }
 
@@ -101,6 +103,22 @@ fn labels_that_a_node_may_not_give_itself_are_left_out_and_told() {
     ] {
         assert!(notes.contains(part), "{notes}\nwithout {part}");
     }
+}
+
+#[test]
+fn flags_given_again_add_up_where_the_kubelet_adds_them_up() {
+    let (config, notes) = unit(
+        "/k/kubelet --node-labels=a=1 --node-labels=b=2 --cluster-dns=10.0.0.2 --cluster-dns=10.0.0.3 \
+         --register-with-taints=a=b:NoExecute --register-with-taints=c=d:NoSchedule",
+    )
+    .unwrap();
+    assert_eq!(key(&config, "/node/labels"), serde_json::json!({"a": "1", "b": "2"}));
+    assert_eq!(key(&config, "/kubelet/config/clusterDNS"), serde_json::json!(["10.0.0.2", "10.0.0.3"]));
+    assert_eq!(key(&config, "/node/taints"), serde_json::json!(["c=d:NoSchedule"]));
+    assert!(
+        notes.contains("--register-with-taints=a=b:NoExecute: dropped: given again further down"),
+        "{notes}"
+    );
 }
 
 #[test]
