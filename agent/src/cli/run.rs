@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Error, configuration};
 use crate::config::{Config, Sources};
+use crate::desired::paths;
 use crate::ports::changes::Changes;
 use crate::ports::root::Root;
 use crate::reconcile::{End, Reconciler, take_lock};
@@ -23,6 +24,8 @@ pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
     let Some(_lock) = lock else {
         return Err(Error::new(1, "kn-agent runs already: see `systemctl status kn-agent`"));
     };
+    // What an earlier daemon said is not what this one says.
+    root.remove(paths::status()).map_err(|failure| Error::new(1, failure.message))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     loop {

@@ -143,13 +143,16 @@ async fn fresh(
     root: &Root,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Error> {
-    if let Some(old) = published(root) {
+    let runs = daemon_runs(root);
+    if runs {
+        tracing::warn!("the daemon has just started and has said nothing yet");
+    } else if let Some(old) = published(root) {
         let age = text::duration(text::seconds(old.published_at, Timestamp::now()));
         tracing::warn!("the daemon is not running; it last said {age} ago: {}", old.headline());
     } else {
         tracing::warn!("the daemon is not running: systemctl start kn-agent");
     }
     let (_, _, document) = looking(sources).await?.look_once().await;
-    output::print(output, &document, text::render_look, out)?;
-    Ok(ExitCode::from(5))
+    output::print(output, &document, |document| text::render_look(document, runs), out)?;
+    Ok(ExitCode::from(if runs { document.exit_code().max(3) } else { 5 }))
 }

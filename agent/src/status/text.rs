@@ -35,10 +35,12 @@ fn head(document: &Document, now: Timestamp) -> String {
     }
 }
 
-/// The whole document, made by a look without the daemon: how long it has been joining is not known.
-pub fn render_look(document: &Document) -> String {
+/// The whole document, made by a look of one's own: how long it has been joining is not known. `runs`: there is a daemon
+/// that has said nothing yet.
+pub fn render_look(document: &Document, runs: bool) -> String {
     let head = if document.ready { "Ready" } else { "not Ready" };
-    headed(document, &format!("{head}; kn-agent is not running"), document.published_at)
+    let daemon = if runs { "starts" } else { "is not running" };
+    headed(document, &format!("{head}; kn-agent {daemon}"), document.published_at)
 }
 
 /// What is new in `document` against `before`, a line a phase that stands otherwise: how long after the daemon's start that
@@ -63,9 +65,13 @@ pub fn render_changes(before: &Document, document: &Document) -> String {
         line(&mut text, &told, "");
     }
     if document.ready && !before.ready {
-        let _ = writeln!(text, "{}", head(document, document.published_at));
+        text += &title(document, &head(document, document.published_at));
     }
     text
+}
+
+fn title(document: &Document, head: &str) -> String {
+    format!("{} · {head} · {}\n", document.node, document.server)
 }
 
 /// Whether nothing of `phase` is worth a line after `known`: the same, or the same steps without those that are done.
@@ -97,8 +103,7 @@ pub fn render_waits(document: &Document, now: Timestamp) -> String {
 }
 
 fn headed(document: &Document, head: &str, now: Timestamp) -> String {
-    let mut text = String::new();
-    let _ = writeln!(text, "{} · {head} · {}", document.node, document.server);
+    let mut text = title(document, head);
     for phase in &document.phases {
         let since = match phase.state {
             State::Waiting | State::Blocked if phase.since < now => {
@@ -173,7 +178,8 @@ mod tests {
         );
         assert_eq!(
             render_changes(&before, &after),
-            "    4.0 s  ✓ identity       certificate\n    4.0 s  ✓ ready          Ready\nReady, 4.0 s after the start\n"
+            "    4.0 s  ✓ identity       certificate\n    4.0 s  ✓ ready          Ready\n\
+             worker-1 · Ready, 4.0 s after the start · https://10.0.0.10:6443\n"
         );
         // Back again, the held phase is not worth a line.
         assert_eq!(render_changes(&after, &before), "    4.0 s  ◐ identity       CsrPending: it waits\n");
@@ -200,7 +206,8 @@ mod tests {
             document(false, &[(Phase::Identity, State::Waiting, Some(Reason::CsrPending), "it waits")]);
         let mut look = document;
         look.published_at = look.started_at;
-        let text = render_look(&look);
+        assert!(render_look(&look, true).starts_with("worker-1 · not Ready; kn-agent starts · "));
+        let text = render_look(&look, false);
         assert!(text.starts_with("worker-1 · not Ready; kn-agent is not running · https://"), "{text}");
         assert!(!text.contains("for 0.0 s"), "{text}");
     }

@@ -138,7 +138,7 @@ fn drop_ins_that_it_ends_for(scenario: &Scenario) -> Result<()> {
     told(
         scenario,
         "UnitCrashLoop",
-        &["`kubelet.service`", "this kubelet has no such flag", "--allow-privileged"],
+        &["`kubelet.service`", "this version has no such flag", "--allow-privileged"],
     )?;
     node.sh(NO_DROP_IN, &[])?;
     scenario.wait_ready(HEALED).map(drop)
