@@ -68,10 +68,11 @@ pub(super) async fn run(args: &Args, sources: &Sources, out: &mut dyn Write) -> 
         Ok(result) => result,
         Err(_) => Err(Error::new(
             published(&root).filter(|_| daemon_runs(&root)).map_or(5, |d| d.exit_code().max(3)),
-            match absence(&root, sources) {
-                Some(why) => format!("not Ready after {}: {why}", text::duration(args.timeout.as_secs_f64())),
-                None => format!("not Ready after {}", text::duration(args.timeout.as_secs_f64())),
-            },
+            format!(
+                "not Ready after {}{}",
+                text::duration(args.timeout.as_secs_f64()),
+                absence(&root, sources).map_or_else(String::new, |why| format!(": {why}"))
+            ),
         )),
     }
 }

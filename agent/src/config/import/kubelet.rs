@@ -69,46 +69,47 @@ fn labels(given: &Given, draft: &mut Draft) {
     }
 }
 
+/// What is told of a flag whose place `runtime.kind` takes.
+const BY_KIND: &str = "changed: `runtime.kind` says which runtime, and its socket follows";
+
 /// Which runtime the kubelet was given: docker where nothing, or its own dockershim (the default up to 1.23), was named.
 fn runtime(kind: Option<&Given>, endpoint: Option<&Given>, draft: &mut Draft) {
-    const BY: &str = "changed: `runtime.kind` says which runtime, and its socket follows";
-    let is_remote = kind.is_none_or(|given| given.text() == "remote");
-    match endpoint.filter(|given| is_remote && !given.text().is_empty()) {
-        Some(given) => {
-            let socket = given.text().rsplit('/').next().unwrap_or_default();
-            match socket {
-                "containerd.sock" => draft.set(&["runtime", "kind"], "containerd".into()),
-                "dockershim.sock" | "cri-dockerd.sock" => draft.set(&["runtime", "kind"], "docker".into()),
-                _ => draft.refuse(
-                    &given.place,
-                    &format!("`{}`: kn-agent drives docker and containerd, by their sockets", given.shown()),
-                ),
-            }
-            draft.note(&given.place, &given.shown(), BY);
+    match (kind.map(Given::text), endpoint) {
+        (None | Some("remote"), Some(given)) => of_socket(given, draft),
+        (_, Some(given)) => {
+            let why = "dropped: the kubelet's own dockershim has no use for it";
+            draft.note(&given.place, &given.shown(), why);
         }
-        None if kind.is_some_and(|given| given.text() == "remote") => {
-            let given = kind.map(|given| (&given.place, given.shown()));
-            let Some((place, shown)) = given else { return };
+        (_, None) => {}
+    }
+    let Some(given) = kind else { return };
+    match given.text() {
+        "remote" if endpoint.is_none() => {
+            let message = format!(
+                "`{}` without --container-runtime-endpoint: which runtime it was is not said",
+                given.shown()
+            );
+            draft.refuse(&given.place, &message);
+        }
+        "docker" | "remote" => draft.note(&given.place, &given.shown(), BY_KIND),
+        _ => draft.refuse(&given.place, &format!("`{}`: expected `docker` or `remote`", given.shown())),
+    }
+}
+
+/// The runtime that answers at a socket of this name.
+fn of_socket(given: &Given, draft: &mut Draft) {
+    let kind = match given.text().rsplit('/').next() {
+        Some("containerd.sock") => "containerd",
+        Some("dockershim.sock" | "cri-dockerd.sock") => "docker",
+        _ => {
             let message =
-                format!("`{shown}` without --container-runtime-endpoint: which runtime it was is not said");
-            draft.refuse(place, &message);
+                format!("`{}`: kn-agent drives docker and containerd, by their sockets", given.shown());
+            draft.refuse(&given.place, &message);
+            return;
         }
-        None => {
-            if let Some(given) = endpoint {
-                draft.note(
-                    &given.place,
-                    &given.shown(),
-                    "dropped: the kubelet's own dockershim has no use for it",
-                );
-            }
-        }
-    }
-    if let Some(given) = kind {
-        match given.text() {
-            "docker" | "remote" => draft.note(&given.place, &given.shown(), BY),
-            _ => draft.refuse(&given.place, &format!("`{}`: expected `docker` or `remote`", given.shown())),
-        }
-    }
+    };
+    draft.set(&["runtime", "kind"], kind.into());
+    draft.note(&given.place, &given.shown(), BY_KIND);
 }
 
 /// Address and domain work together only.

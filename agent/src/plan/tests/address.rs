@@ -156,25 +156,20 @@ fn of_several_addresses_it_is_the_one_in_use_then_the_one_on_the_way() {
 
 #[test]
 fn the_kubelet_gets_the_address_that_was_chosen() {
-    let node_ip = |change: fn(&mut Config, &mut Observed)| {
+    let unit = |change: fn(&mut Config, &mut Observed)| {
         let mut world = World::fresh();
         world.edit(change);
         let facts: &Facts = &world.observed.facts;
-        let unit = kubelet::unit(&world.config, facts, facts.kubelet.version.unwrap(), "systemd").unwrap();
-        let text = String::from_utf8(unit.content).unwrap();
+        kubelet::unit(&world.config, facts, facts.kubelet.version.unwrap(), "systemd").unwrap().content
+    };
+    let node_ip = |change| {
+        let text = String::from_utf8(unit(change)).unwrap();
         text.split("--node-ip=").nth(1).map(|rest| rest.split(['"', ' ', '\n']).next().unwrap().to_owned())
     };
     assert_eq!(node_ip(|_, _| {}).as_deref(), Some("10.0.0.2"));
-    let written = |change: fn(&mut Config, &mut Observed)| {
-        let mut world = World::fresh();
-        world.edit(change);
-        let facts: &Facts = &world.observed.facts;
-        address::written(
-            &kubelet::unit(&world.config, facts, facts.kubelet.version.unwrap(), "systemd").unwrap().content,
-        )
-    };
-    assert_eq!(written(|_, _| {}), "10.0.0.2".parse().ok());
-    assert_eq!(written(|_, observed| observed.facts.route_address = None), None);
+    // What a later start reads of it.
+    assert_eq!(address::written(&unit(|_, _| {})), "10.0.0.2".parse().ok());
+    assert_eq!(address::written(&unit(|_, observed| observed.facts.route_address = None)), None);
     assert_eq!(
         node_ip(|config, observed| asked(&["10.9.0.0/16"])(config, observed)).as_deref(),
         Some("10.9.0.77")
