@@ -243,9 +243,11 @@ impl Two {
         self.kubectl.run(&["delete", "pod", "-n", "kube-flannel", &field, "--grace-period=1"]).map(drop)
     }
 
-    /// The control: the probe goes over the tunnel and over nothing else.
+    /// The control: the probe goes over the tunnel and over nothing else. The link is not deleted: flanneld 0.28 notices
+    /// that, panics where the machine has no IPv6 address (`reCreateVxlan`, vxlan_network.go), is restarted, and the tunnel
+    /// may be back within the patience of the probe.
     fn without_the_tunnel_they_do_not(&self) -> Result<()> {
-        self.other.exec(&["ip", "link", "delete", "flannel.1"])?;
+        self.other.exec(&["ip", "link", "set", "flannel.1", "down"])?;
         let pod = self.address("pod", OTHER, "status.podIP")?.context("no address")?;
         ensure!(self.fetch(NODE, &pod)?.is_none(), "{pod} answers without a tunnel");
         self.restart_flanneld(OTHER)?;
