@@ -75,7 +75,7 @@ test-machine: lab-toolchain deb ## A whole emulated machine: cgroup v2 under bot
 	KN_AGENT_LAB_MACHINE=$(CURDIR)/docs/evidence/machine.md cargo test --locked -p kn-agent-tests --test scenarios -- machine::
 
 test: lab-toolchain deb ## Every test, in the lab too (root)
-	cargo test --locked --workspace -- --test-threads=4
+	cargo test --locked --workspace -- --test-threads=6
 
 test-long: lab-toolchain deb lab ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
 	$(LAB) rotation

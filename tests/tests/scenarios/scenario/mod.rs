@@ -2,15 +2,16 @@
 
 pub(crate) mod labels;
 pub(crate) mod talker;
+mod turn;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::{Artefacts, ControlPlane, Engine, Minor, Node, wait_until};
 use serde_json::Value;
+use turn::Turn;
 
 /// A join takes seconds; on a busy machine a multiple.
 pub(crate) const JOIN: Duration = Duration::from_mins(1);
@@ -32,15 +33,12 @@ systemctl start kn-agent.path
 /// The node's name.
 pub(crate) const NODE: &str = "worker-1";
 
-/// Two cores: one scenario at a time.
-static TURN: Mutex<()> = Mutex::new(());
-
 /// A control plane, a booted machine, and the approver. Dropping it stops all of it.
 pub(crate) struct Scenario {
     approver: Option<Child>,
     pub(crate) node: Node,
     pub(crate) control_plane: ControlPlane,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Drop for Scenario {
@@ -71,7 +69,7 @@ impl Scenario {
 
     /// The same on a machine whose containers `engine` runs.
     pub(crate) fn start_with(name: &str, minor: Minor, engine: Engine) -> Result<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         let artefacts = Artefacts::ensure_for(minor, engine)?;
         let control_plane = ControlPlane::start(name, &artefacts)?;
         let node = Node::boot(control_plane.run(), &artefacts, NODE)?;
