@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::watch::ReadyWatch;
+use super::{stages::Stage, watch::ReadyWatch};
 use crate::{
     ControlPlane, Minor, Node,
     agent::{self, Agent},
@@ -29,10 +29,17 @@ pub(super) struct Bench<'a> {
     pub(super) fresh: &'a Fresh,
 }
 
+/// One round of an arm.
+#[derive(Debug)]
+pub(super) struct Timed {
+    pub(super) seconds: f64,
+    pub(super) stages: Vec<Stage>,
+}
+
 /// A join by the agent.
 #[derive(Debug)]
 pub(super) struct Joined {
-    pub(super) seconds: f64,
+    pub(super) timed: Timed,
     pub(super) ready_notice_ms: f64,
     pub(super) timeline: String,
 }
@@ -46,26 +53,26 @@ impl Bench<'_> {
         let configuration = self.agent.configuration(self.control_plane, node)?;
         agent::configure_lab(node, self.control_plane, "/etc/kn-agent")?;
         node.put("/etc/kn-agent/config.yaml", configuration, 0o600)?;
-        let seconds = self.timed(&["kn-agent.service"], &["systemctl", "start", "--no-block", "kn-agent"])?;
+        let timed = self.timed(&["kn-agent.service"], &["systemctl", "start", "--no-block", "kn-agent"])?;
         let begun = property(node, "kn-agent.service", "ExecMainStartTimestampMonotonic")?;
         let notified = property(node, "kn-agent.service", "ActiveEnterTimestampMonotonic")?;
         let wait = node.exec(&["kn-agent", "status", "--wait", "--timeout", "30"]);
         wait.context("Ready from outside, not for the agent")?;
         Ok(Joined {
-            seconds,
+            timed,
             ready_notice_ms: milliseconds(notified.saturating_sub(begun)),
             timeline: node.exec(&["kn-agent", "timeline"])?,
         })
     }
 
     /// F: the same node without the agent, from stopped units to Ready.
-    pub(super) fn floor(&self) -> Result<f64> {
+    pub(super) fn floor(&self) -> Result<Timed> {
         self.stop()?;
         self.start_by_hand()
     }
 
     /// G: as F, with the Node object made before, as the agent makes it.
-    pub(super) fn registered_floor(&self) -> Result<f64> {
+    pub(super) fn registered_floor(&self) -> Result<Timed> {
         self.stop()?;
         let name = self.node.name();
         let user = format!("system:node:{name}");
@@ -79,18 +86,21 @@ impl Bench<'_> {
         fresh::forget(&self.control_plane.kubectl()?, self.node.name())
     }
 
-    fn start_by_hand(&self) -> Result<f64> {
-        let units: &[&str] = match self.control_plane.minor() {
-            Minor::V1_20 => &["docker.service", "kubelet.service", "kube-proxy.service"],
-            Minor::V1_36 => {
-                &["docker.service", "cri-docker.service", "kubelet.service", "kube-proxy.service"]
-            }
-        };
-        self.timed(units, &[&["systemctl", "start", "--no-block"], units].concat())
+    /// What starts one after the other.
+    fn chain(&self) -> &'static [&'static str] {
+        match self.control_plane.minor() {
+            Minor::V1_20 => &["docker.service", "kubelet.service"],
+            Minor::V1_36 => &["docker.service", "cri-docker.service", "kubelet.service"],
+        }
     }
 
-    /// Seconds from systemd's first timestamp of `units`, started by `command`, to Ready.
-    pub(super) fn timed(&self, units: &[&str], command: &[&str]) -> Result<f64> {
+    fn start_by_hand(&self) -> Result<Timed> {
+        let units = [self.chain(), &["kube-proxy.service"]].concat();
+        self.timed(&units, &[&["systemctl", "start", "--no-block"], &units[..]].concat())
+    }
+
+    /// From systemd's first timestamp of `units`, started by `command`, to Ready.
+    pub(super) fn timed(&self, units: &[&str], command: &[&str]) -> Result<Timed> {
         let docker = self.node.try_exec(&["systemctl", "is-active", "docker.service"])?;
         ensure!(!docker.status.success(), "docker runs before the arm begins");
         settle()?;
@@ -102,7 +112,13 @@ impl Bench<'_> {
             begun = begun.min(property(self.node, unit, "InactiveExitTimestamp")?);
         }
         ensure!(begun < ready, "it was Ready before it began");
-        Ok(milliseconds(ready - begun) / 1000.0)
+        let since = |unit, name| -> Result<f64> {
+            Ok(milliseconds(property(self.node, unit, name)?.saturating_sub(begun)))
+        };
+        let stages = self.chain().iter().map(|&unit| {
+            Ok((unit, since(unit, "InactiveExitTimestamp")?, since(unit, "ActiveEnterTimestamp")?))
+        });
+        Ok(Timed { seconds: milliseconds(ready - begun) / 1000.0, stages: stages.collect::<Result<_>>()? })
     }
 
     /// The machine and the cluster as before the join.

@@ -60,6 +60,7 @@ impl Kubeadm {
         // The programs are one file; its name says which of them it is.
         node.sh("ln -f /usr/local/bin/kubelet /usr/local/bin/kubeadm && systemctl daemon-reload", &[])?;
         let joined = bench.timed(&["docker.service"], &["sh", "-c", &self.join]);
-        joined.with_context(|| node.exec(&["cat", "/run/kubeadm.log"]).unwrap_or_default())
+        let joined = joined.with_context(|| node.exec(&["cat", "/run/kubeadm.log"]).unwrap_or_default())?;
+        Ok(joined.seconds)
     }
 }

@@ -17,6 +17,7 @@ mod idle;
 mod kubeadm;
 mod report;
 mod sandbox;
+mod stages;
 mod watch;
 
 use std::path::Path;
@@ -31,6 +32,7 @@ use crate::{
 };
 use arms::Bench;
 pub use figures::Series;
+pub use stages::Stages;
 
 /// What median T over median F must not exceed.
 const RATIO_LIMIT: f64 = 1.15;
@@ -66,6 +68,8 @@ pub struct Results {
     pub floor: Series,
     /// G, seconds.
     pub registered_floor: Series,
+    /// When T, F and G begin what they start one after the other, and when it is up.
+    pub stages: [Stages; 3],
     /// `kubeadm join` with docker and cri-dockerd started by the same command, seconds.
     pub kubeadm: Series,
     /// From the daemon's start to `READY=1`, milliseconds.
@@ -106,27 +110,7 @@ pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Resu
     bench.restore()?;
 
     steps.step(format_args!("{} pairs of T and F, seconds", rounds.pairs));
-    let mut timelines = Vec::new();
-    for pair in 1..=rounds.pairs {
-        let joined = bench.join()?;
-        let (floor, registered) = (bench.floor()?, bench.registered_floor()?);
-        bench.restore()?;
-        detail(format_args!(
-            "{pair:>3}  T {:.3}  F {floor:.3}  G {registered:.3}  T/F {:.3}  T/G {:.3}",
-            joined.seconds,
-            joined.seconds / floor,
-            joined.seconds / registered
-        ));
-        timelines.push((joined.seconds, joined.timeline));
-        results.agent.push(joined.seconds);
-        results.ready_notice.push(joined.ready_notice_ms);
-        results.floor.push(floor);
-        results.registered_floor.push(registered);
-    }
-    timelines.sort_by(|a, b| a.0.total_cmp(&b.0));
-    results.timeline = timelines.swap_remove(timelines.len() / 2).1;
-    let (to_floor, to_registered) = results.ratios();
-    detail(format_args!("median T/F {to_floor:.3}, T/G {to_registered:.3}"));
+    pairs(&bench, rounds.pairs, &mut results)?;
 
     if rounds.kubeadm > 0 {
         steps.step("beside it: kubeadm join, seconds");
@@ -151,6 +135,31 @@ pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Resu
     results.cost = sandbox::cost(&node)?;
     drop(approver);
     Ok(results)
+}
+
+/// T, F and G by turns.
+fn pairs(bench: &Bench<'_>, count: u32, results: &mut Results) -> Result<()> {
+    let mut timelines = Vec::new();
+    for pair in 1..=count {
+        let joined = bench.join()?;
+        let (floor, registered) = (bench.floor()?, bench.registered_floor()?);
+        bench.restore()?;
+        let [t, f, g] = [joined.timed.seconds, floor.seconds, registered.seconds];
+        detail(format_args!("{pair:>3}  T {t:.3}  F {f:.3}  G {g:.3}  T/F {:.3}  T/G {:.3}", t / f, t / g));
+        timelines.push((t, joined.timeline));
+        results.agent.push(t);
+        results.ready_notice.push(joined.ready_notice_ms);
+        results.floor.push(f);
+        results.registered_floor.push(g);
+        for (stages, timed) in results.stages.iter_mut().zip([&joined.timed, &floor, &registered]) {
+            stages.push(&timed.stages);
+        }
+    }
+    timelines.sort_by(|a, b| a.0.total_cmp(&b.0));
+    results.timeline = timelines.swap_remove(timelines.len() / 2).1;
+    let (to_floor, to_registered) = results.ratios();
+    detail(format_args!("median T/F {to_floor:.3}, T/G {to_registered:.3}"));
+    Ok(())
 }
 
 /// Measures each of `versions` and writes the evidence to `path`.

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::{RATIO_LIMIT, Results, Series};
+use super::{RATIO_LIMIT, Results, Series, stages};
 use crate::process::run;
 
 pub(super) fn write(results: &[Results], path: &Path) -> Result<()> {
@@ -44,6 +44,8 @@ fn section(result: &Results) -> String {
     row(&mut text, "the daemon without its sandbox to READY=1, ms", &result.cost.bare, 1);
     row(&mut text, "`kn-agent status`, ms", &result.status, 1);
     let _ = write!(text, "\nIdle on a joined node: {}.\n", result.idle);
+    let arms: Vec<_> = ["T", "F", "G"].into_iter().zip(&result.stages).collect();
+    let _ = write!(text, "\nWhat starts one after the other, medians:\n\n{}", stages::table(&arms));
     let _ = write!(
         text,
         "\nWhere the time of a median T went (`kn-agent timeline`):\n\n```\n{}```\n",
