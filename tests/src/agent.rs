@@ -2,7 +2,8 @@
 
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::{
     ControlPlane, Node, config_fragment,
@@ -20,6 +21,19 @@ fn path(name: &str) -> Result<PathBuf> {
     let value = env::var_os(name).with_context(|| format!("{name} is not set (tests/README.md)"))?;
     let path = PathBuf::from(value);
     path.canonicalize().with_context(|| format!("{name}: no file `{}`", path.display()))
+}
+
+/// The daemon of this node would do nothing in its next pass.
+pub fn ensure_nothing_planned(node: &Node) -> Result<()> {
+    let plan = node.exec(&["kn-agent", "plan", "-o", "json"])?;
+    let plan: Value = serde_json::from_str(&plan).context(plan)?;
+    let phases = plan["phases"].as_array().context("a plan without phases")?;
+    ensure!(!phases.is_empty(), "a plan without phases");
+    for phase in phases {
+        let steps = phase["steps"].as_array().context("a phase without steps")?;
+        ensure!(steps.is_empty(), "{} would {steps:?}", phase["phase"]);
+    }
+    Ok(())
 }
 
 /// The package and the program.

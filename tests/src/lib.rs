@@ -64,6 +64,7 @@ pub mod leaks;
 pub mod rotation;
 pub mod up;
 
+pub use agent::ensure_nothing_planned;
 pub use artefacts::{Artefacts, Engine};
 pub use calico::calico_manifest;
 pub use containerd::use_ours as use_our_containerd;

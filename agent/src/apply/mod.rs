@@ -25,7 +25,7 @@ use crate::reason::Reason;
 
 /// Everything a step may act on.
 #[derive(Debug, Clone)]
-pub struct Hands {
+pub struct Target {
     /// The file system.
     pub root: Root,
     /// systemd, or why it can't be reached.
@@ -46,19 +46,19 @@ pub struct Outcome {
 }
 
 /// Does one step.
-pub async fn apply(step: Step, hands: &Hands) -> Outcome {
-    let result = one(&step, hands).await;
+pub async fn apply(step: Step, target: &Target) -> Outcome {
+    let result = one(&step, target).await;
     Outcome { key: step.key(), step, result }
 }
 
-async fn one(step: &Step, hands: &Hands) -> Result<(), Failure> {
-    let root = hands.root.clone();
-    let systemd = || hands.systemd.as_ref().map_err(Clone::clone);
+async fn one(step: &Step, target: &Target) -> Result<(), Failure> {
+    let root = target.root.clone();
+    let systemd = || target.systemd.as_ref().map_err(Clone::clone);
     match step.clone() {
         Step::WriteFile(file) => on_disk(move || root.write(&file.path, &file.content, file.mode)).await,
         Step::MakeDirectory { path, mode } => on_disk(move || root.make_dir(&path, mode)).await,
         Step::RemoveFile(path) => on_disk(move || root.remove(&path)).await,
-        Step::DiscoverCa { server, pins } => discover::discover(hands, &server, &pins).await,
+        Step::DiscoverCa { server, pins } => discover::discover(target, &server, &pins).await,
         Step::EnableUnits(units) => systemd()?.enable(&units).await,
         Step::ReloadSystemd => systemd()?.reload().await,
         Step::RetireUnit(unit) => {
@@ -71,18 +71,18 @@ async fn one(step: &Step, hands: &Hands) -> Result<(), Failure> {
         Step::StartUnit(unit) => systemd()?.start(unit, false).await,
         Step::RestartUnit { unit, .. } => systemd()?.start(unit, true).await,
         Step::MakeKey { path, refusals } => {
-            let config = Arc::clone(&hands.config);
+            let config = Arc::clone(&target.config);
             on_disk(move || make_key(&root, &path, refusals, &config)).await
         }
         Step::KeepToken => {
-            let config = Arc::clone(&hands.config);
+            let config = Arc::clone(&target.config);
             on_disk(move || keep_token(&root, &config)).await
         }
-        Step::SubmitRequest { certificate, name } => submit(hands, &certificate, &name).await,
+        Step::SubmitRequest { certificate, name } => submit(target, &certificate, &name).await,
         Step::InstallCertificate { certificate, pem, path, link } => {
             on_disk(move || install(&root, &certificate, &pem, &path, link.as_deref())).await
         }
-        Step::CreateNode(node) => cluster::create_node(&node_client(hands)?, &node).await,
+        Step::CreateNode(node) => cluster::create_node(&node_client(target)?, &node).await,
     }
 }
 
@@ -117,11 +117,11 @@ fn waiting_key(root: &Root, path: &Path) -> Result<SecretString, Failure> {
     certificates::key_in(&Zeroizing::new(file.content)).ok_or_else(gone)
 }
 
-async fn submit(hands: &Hands, certificate: &CertificateSpec, name: &str) -> Result<(), Failure> {
-    let key = waiting_key(&hands.root, certificate.pending_key)?;
+async fn submit(target: &Target, certificate: &CertificateSpec, name: &str) -> Result<(), Failure> {
+    let key = waiting_key(&target.root, certificate.pending_key)?;
     let pem =
         keys::request(&key, &certificate.subject).map_err(|why| Failure::new(Reason::FileTrouble, why))?;
-    let client = request_client(hands, certificate.purpose)?;
+    let client = request_client(target, certificate.purpose)?;
     cluster::create_csr(&client, &certificate.request_object(name, pem)).await
 }
 
@@ -152,30 +152,30 @@ fn install(
 ///
 /// # Errors
 /// Certificate or CA can't be used.
-pub fn node_client(hands: &Hands) -> Result<Client, Failure> {
-    let (certificate, key) = match &hands.config.identity.supplied {
-        Some(pair) => (hands.root.path(&pair.certificate), hands.root.path(&pair.key)),
-        None => (hands.root.path(paths::kubelet_client()), hands.root.path(paths::kubelet_client())),
+pub fn node_client(target: &Target) -> Result<Client, Failure> {
+    let (certificate, key) = match &target.config.identity.supplied {
+        Some(pair) => (target.root.path(&pair.certificate), target.root.path(&pair.key)),
+        None => (target.root.path(paths::kubelet_client()), target.root.path(paths::kubelet_client())),
     };
-    let ca = trust::bundle(&hands.root, &hands.config)?;
-    cluster::client(&hands.config.cluster.server, &ca, &Credentials::Certificate(&certificate, &key))
+    let ca = trust::bundle(&target.root, &target.config)?;
+    cluster::client(&target.config.cluster.server, &ca, &Credentials::Certificate(&certificate, &key))
 }
 
 /// A client that may ask for the certificate: by token for the node's first, as the node itself for kube-proxy's.
 ///
 /// # Errors
 /// The token can't be read, or the CA can't be used.
-pub fn request_client(hands: &Hands, purpose: Purpose) -> Result<Client, Failure> {
+pub fn request_client(target: &Target, purpose: Purpose) -> Result<Client, Failure> {
     if purpose == Purpose::KubeProxy {
-        return node_client(hands);
+        return node_client(target);
     }
-    let token = token(hands)?;
-    let ca = trust::bundle(&hands.root, &hands.config)?;
-    cluster::client(&hands.config.cluster.server, &ca, &Credentials::Token(&token))
+    let token = token(target)?;
+    let ca = trust::bundle(&target.root, &target.config)?;
+    cluster::client(&target.config.cluster.server, &ca, &Credentials::Token(&token))
 }
 
 /// The token, read anew each time, so that one that was replaced is used at once.
-fn token(hands: &Hands) -> Result<Token, Failure> {
+fn token(target: &Target) -> Result<Token, Failure> {
     let missing = || Failure::new(Reason::TokenMissing, "identity.token is not set");
-    token::read(&hands.root, &hands.config)?.ok_or_else(missing)
+    token::read(&target.root, &target.config)?.ok_or_else(missing)
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Fact;
-use super::runtime::{Engine, Info};
+use super::runtime::Info;
 use crate::desired::paths;
 use crate::ports::Failure;
 use crate::ports::cri::{self, CgroupDriver, Cri};
@@ -19,8 +19,8 @@ fn failure(refusal: &Refusal) -> Failure {
     Failure::new(Reason::RuntimeUnresponsive, format!("containerd: {}", refusal.message))
 }
 
-/// Asks containerd what is cheap to ask; `info` is what it said of itself since it started.
-pub(super) async fn ask(root: &Root, sandbox_image: &str, info: Fact<Info>) -> Engine {
+/// Whether containerd answers, and has the sandbox image.
+pub(super) async fn ask(root: &Root, sandbox_image: &str) -> (Fact<()>, bool) {
     let asked = async {
         let cri = Cri::open(&root.path(paths::containerd_socket())).await?;
         let (version, image) = futures::join!(cri.version(cri::V1), cri.has_image(sandbox_image));
@@ -32,7 +32,7 @@ pub(super) async fn ask(root: &Root, sandbox_image: &str, info: Fact<Info>) -> E
         Err(refusal) => (Err(failure(&refusal)), Err(refusal)),
     };
     // Only its own word counts: one that is slow has not lost an image.
-    Engine { answers, info, has_sandbox_image: image.unwrap_or(true), has_cri_socket: false }
+    (answers, image.unwrap_or(true))
 }
 
 /// Asks containerd what it is.

@@ -1,7 +1,7 @@
 //! docker, asked over its own API.
 
 use super::Fact;
-use super::runtime::{Engine, Info};
+use super::runtime::Info;
 use crate::desired::paths;
 use crate::ports::root::Root;
 use crate::ports::{Failure, http};
@@ -11,22 +11,18 @@ fn silent(why: impl std::fmt::Display) -> Failure {
     Failure::new(Reason::RuntimeUnresponsive, format!("docker: {why}"))
 }
 
-/// Asks docker what is cheap to ask; `info` is what it said of itself since it started.
-pub(super) async fn ask(root: &Root, sandbox_image: &str, info: Fact<Info>) -> Engine {
+/// Whether docker answers, and has the sandbox image.
+pub(super) async fn ask(root: &Root, sandbox_image: &str) -> (Fact<()>, bool) {
     let socket = root.path(paths::docker_socket());
     let image = format!("/images/{sandbox_image}/json");
     let (ping, image) = futures::join!(http::get_unix(&socket, "/_ping"), http::get_unix(&socket, &image));
-    Engine {
-        answers: match ping {
-            Ok(answer) if answer.status == 200 => Ok(()),
-            Ok(answer) => Err(silent(format!("/_ping answered {}", answer.status))),
-            Err(why) => Err(silent(why)),
-        },
-        info,
-        // Only docker's own word counts: one that is slow has not lost an image.
-        has_sandbox_image: !image.is_ok_and(|answer| answer.status == 404),
-        has_cri_socket: root.exists(paths::cri_socket()),
-    }
+    let answers = match ping {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        Ok(answer) => Err(silent(format!("/_ping answered {}", answer.status))),
+        Err(why) => Err(silent(why)),
+    };
+    // Only docker's own word counts: one that is slow has not lost an image.
+    (answers, !image.is_ok_and(|answer| answer.status == 404))
 }
 
 /// Asks docker what it is.

@@ -60,6 +60,30 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
     }
 }
 
+/// What is known after a look that found `fresh`: what programs said lasts as long as their files, and what is missing for
+/// a moment changes nothing.
+pub fn after(before: &Facts, fresh: Facts, engine_cgroup_driver: Option<String>) -> Facts {
+    Facts {
+        kubelet: as_asked(&fresh.kubelet, &before.kubelet),
+        proxy: as_asked(&fresh.proxy, &before.proxy),
+        engine_cgroup_driver,
+        // A route that is gone for a moment takes no address out of a running kubelet's unit.
+        route_address: fresh.route_address.or(before.route_address),
+        // Nor does a certificate that is being replaced change the kubelet's configuration.
+        supplied_serves: fresh.supplied_serves.or(before.supplied_serves),
+        cluster_dns: before.cluster_dns,
+        ..fresh
+    }
+}
+
+/// A program as found, with what it last said: what another file says comes with its answer.
+fn as_asked(found: &Program, before: &Program) -> Program {
+    match found.path {
+        Some(_) => Program { path: found.path.clone(), file: found.file, ..before.clone() },
+        None => Program::default(),
+    }
+}
+
 /// The first line below the head of `/proc/swaps`: the kubelet looks there, too.
 fn swap(root: &Root) -> Option<String> {
     let file = root.read_following(Path::new("/proc/swaps")).ok()??;

@@ -6,6 +6,7 @@ pub mod cni;
 mod containerd;
 mod docker;
 pub mod facts;
+mod lately;
 mod modes;
 mod modules;
 pub mod proxies;
@@ -29,6 +30,7 @@ use crate::ports::root::{FileOnDisk, Root};
 use crate::ports::systemd::{Systemd, UnitState};
 use crate::ports::{Failure, http};
 use certificates::{Certificate, PendingKey};
+pub use lately::Lately;
 use runtime::Engine;
 use token::SeenToken;
 
@@ -134,7 +136,7 @@ pub struct Observed {
 
 /// Where observations come from.
 #[derive(Debug)]
-pub struct Eyes<'a> {
+pub struct Inputs<'a> {
     /// The file system.
     pub root: &'a Root,
     /// systemd.
@@ -143,6 +145,8 @@ pub struct Eyes<'a> {
     pub units: &'a BTreeMap<&'static str, Fact<UnitState>>,
     /// Units that it is asked for again.
     pub stale: &'a [&'static str],
+    /// Whose programs answered well just now.
+    pub lately: &'a Lately,
     /// The configuration.
     pub config: &'a Config,
     /// What the engine said of itself since it started.
@@ -158,69 +162,85 @@ pub struct Eyes<'a> {
 }
 
 /// Looks at everything once.
-pub async fn observe(eyes: &Eyes<'_>, facts: &Facts, desired: Option<&Desired>) -> Observed {
-    let root = eyes.root;
-    let units: BTreeMap<_, _> = match eyes.systemd {
-        Ok(systemd) => {
-            let mut units = eyes.units.clone();
-            units.extend(systemd.units(eyes.stale).await);
-            units
-        }
-        Err(failure) => units::ALL.iter().map(|&unit| (unit, Err(failure.clone()))).collect(),
-    };
-    let active = |unit| {
-        units.get(unit).is_some_and(|state: &Fact<UnitState>| state.as_ref().is_ok_and(UnitState::is_active))
-    };
+pub async fn observe(inputs: &Inputs<'_>, facts: &Facts, desired: Option<&Desired>) -> Observed {
+    let root = inputs.root;
+    let units = units(inputs).await;
+    let since = |unit| active_since(&units, unit);
+    let lately = |unit| since(unit).is_some_and(|since| inputs.lately.answered(unit, since));
     let engine = async {
-        if active(engine::unit(eyes.config.runtime.kind)) {
-            runtime::ask(root, &eyes.config.runtime, eyes.engine).await
-        } else {
-            runtime::inactive(eyes.config.runtime.kind)
+        let (runtime, unit) = (&inputs.config.runtime, engine::unit(inputs.config.runtime.kind));
+        match since(unit) {
+            Some(_) => runtime::ask(root, runtime, inputs.engine, lately(unit)).await,
+            None => runtime::inactive(runtime.kind),
         }
     };
-    let kubelet = healthy(active(units::KUBELET), health::kubelet(eyes.config));
-    let proxy = healthy(active(units::KUBE_PROXY), health::proxy(eyes.config));
-    let twice = active(units::KUBE_PROXY) && root.exists(paths::joined());
+    let healthy = async |unit, address| match since(unit) {
+        Some(_) if lately(unit) => Ok(()),
+        Some(_) => healthy(address).await,
+        None => Err("its unit is not active".to_owned()),
+    };
+    let kubelet = healthy(units::KUBELET, health::kubelet(inputs.config));
+    let proxy = healthy(units::KUBE_PROXY, health::proxy(inputs.config));
+    let twice = since(units::KUBE_PROXY).is_some() && root.exists(paths::joined());
     let (engine, kubelet_health, proxy_health) = futures::join!(engine, kubelet, proxy);
-    let supplied = eyes.config.identity.supplied.as_ref().map(|pair| supplied::pair(root, pair));
+    let supplied = inputs.config.identity.supplied.as_ref().map(|pair| supplied::pair(root, pair));
     let client_certificate = match &supplied {
         Some(pair) => pair.as_ref().map(|pair| Some(pair.certificate.clone())).map_err(Clone::clone),
         None => certificates::read(root, paths::kubelet_client()),
     };
     Observed {
         facts: facts.clone(),
-        configured_ca: trust::bundle(root, eyes.config),
-        client_ca: trust::client_bundle(root, eyes.config),
-        files: files(root, eyes.config, desired),
+        configured_ca: trust::bundle(root, inputs.config),
+        client_ca: trust::client_bundle(root, inputs.config),
+        files: files(root, inputs.config, desired),
         sysctls: sysctls(root, desired),
         units,
         client_certificate,
         supplied,
-        proxy_kubeconfig: eyes.config.proxy.kubeconfig.as_ref().map(|path| supplied::kubeconfig(root, path)),
+        proxy_kubeconfig: inputs
+            .config
+            .proxy
+            .kubeconfig
+            .as_ref()
+            .map(|path| supplied::kubeconfig(root, path)),
         proxy_certificate: certificates::read(root, paths::proxy_client()),
         serving_certificate: certificates::read(root, paths::kubelet_server()),
         pending_client_key: certificates::read_pending_key(root, paths::pending_client_key()),
         pending_proxy_key: certificates::read_pending_key(root, paths::pending_proxy_key()),
-        token: token::look(root, eyes.config),
+        token: token::look(root, inputs.config),
         has_kept_token: root.exists(paths::kept_token()),
         renew_proxy: root.exists(paths::renew_proxy()),
         engine,
-        cni: cni::look(root, eyes.config, facts),
+        cni: cni::look(root, inputs.config, facts),
         kubelet_health,
         proxy_health,
-        access: eyes.access.cloned(),
+        access: inputs.access.cloned(),
         other_proxies: if twice { proxies::others(root) } else { Vec::new() },
-        watched: eyes.watched.clone(),
-        attempts: eyes.attempts.clone(),
-        under_way: eyes.under_way.clone(),
+        watched: inputs.watched.clone(),
+        attempts: inputs.attempts.clone(),
+        under_way: inputs.under_way.clone(),
+    }
+}
+
+/// Since when a unit is active, microseconds since 1970.
+pub fn active_since(units: &BTreeMap<&'static str, Fact<UnitState>>, unit: &str) -> Option<u64> {
+    let state = units.get(unit)?.as_ref().ok()?;
+    state.is_active().then_some(state.active_since_usec)
+}
+
+async fn units(inputs: &Inputs<'_>) -> BTreeMap<&'static str, Fact<UnitState>> {
+    match inputs.systemd {
+        Ok(systemd) => {
+            let mut units = inputs.units.clone();
+            units.extend(systemd.units(inputs.stale).await);
+            units
+        }
+        Err(failure) => units::ALL.iter().map(|&unit| (unit, Err(failure.clone()))).collect(),
     }
 }
 
 /// A component that serves no such endpoint is taken for well while its unit is active.
-async fn healthy(active: bool, address: Option<SocketAddr>) -> Result<(), String> {
-    if !active {
-        return Err("its unit is not active".to_owned());
-    }
+async fn healthy(address: Option<SocketAddr>) -> Result<(), String> {
     let Some(address) = address else { return Ok(()) };
     match http::get_tcp(address, "/healthz").await? {
         answer if answer.status == 200 => Ok(()),

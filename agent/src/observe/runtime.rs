@@ -2,7 +2,7 @@
 
 use super::{Fact, containerd, docker};
 use crate::config::{Runtime, RuntimeKind};
-use crate::desired::engine;
+use crate::desired::{engine, paths};
 use crate::ports::Failure;
 use crate::ports::root::Root;
 use crate::reason::Reason;
@@ -43,16 +43,25 @@ pub fn inactive(kind: RuntimeKind) -> Engine {
     }
 }
 
-/// Asks the engine what is cheap to ask; `info` is what it said of itself since it started.
-pub async fn ask(root: &Root, runtime: &Runtime, info: Option<&Fact<Info>>) -> Engine {
+impl Engine {
+    /// Whether all of it is as it should be.
+    pub fn is_well(&self) -> bool {
+        self.answers.is_ok() && self.has_sandbox_image
+    }
+}
+
+/// Asks the engine what is cheap to ask, unless it answered `lately`; `info` is what it said of itself since it started.
+pub async fn ask(root: &Root, runtime: &Runtime, info: Option<&Fact<Info>>, lately: bool) -> Engine {
     let info = info.cloned().unwrap_or_else(|| {
         let asking = format!("asking {} for its version and cgroup driver", engine::name(runtime.kind));
         Err(Failure::new(Reason::Unobservable, asking))
     });
-    match runtime.kind {
-        RuntimeKind::Docker => docker::ask(root, &runtime.sandbox_image, info).await,
-        RuntimeKind::Containerd => containerd::ask(root, &runtime.sandbox_image, info).await,
-    }
+    let (answers, has_sandbox_image) = match runtime.kind {
+        _ if lately => (Ok(()), true),
+        RuntimeKind::Docker => docker::ask(root, &runtime.sandbox_image).await,
+        RuntimeKind::Containerd => containerd::ask(root, &runtime.sandbox_image).await,
+    };
+    Engine { answers, info, has_sandbox_image, has_cri_socket: root.exists(paths::cri_socket()) }
 }
 
 /// Asks the engine what it is.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::{Verdict, View, again, bring_up, files, newest_write};
+use super::{Verdict, View, again, bring_up, host, newest_write};
 use crate::config::RuntimeKind;
 use crate::desired::{FileSpec, engine, units};
 use crate::reason::Reason;
@@ -62,7 +62,7 @@ fn configured(view: View<'_>) -> Option<Verdict> {
     }
     let mut steps = Vec::new();
     for spec in files {
-        match files::write(view, spec) {
+        match host::write(view, spec) {
             Ok(step) => steps.extend(step),
             Err(verdict) => return Some(verdict),
         }

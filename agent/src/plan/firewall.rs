@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::preflight::is_ignored;
-use super::{Step, Verdict, View, bring_up, files, later, newest_write};
+use super::{Step, Verdict, View, bring_up, host, later, newest_write};
 use crate::config::Config;
 use crate::desired::{Desired, firewall, paths, units};
 use crate::observe::facts::SEARCHED;
@@ -104,8 +104,8 @@ pub(super) fn port_4194(view: View<'_>) -> Result<Vec<Step>, Verdict> {
     }
     let Some(unit) = firewall::port_4194_unit(&view.observed.facts) else { return Ok(Vec::new()) };
     let path = unit.path.clone();
-    let mut steps = Vec::from_iter(files::write(view, &unit)?);
+    let mut steps = Vec::from_iter(host::write(view, &unit)?);
     steps.extend([Step::StartUnit(units::PORT_4194), Step::RemoveFile(path)]);
-    steps.extend(files::write(view, &note)?);
+    steps.extend(host::write(view, &note)?);
     Ok(steps)
 }

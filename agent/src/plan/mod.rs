@@ -1,8 +1,8 @@
 //! Every decision: desired × observed × now → plan. Pure and total.
 
 mod engine;
-mod files;
 mod firewall;
+mod host;
 pub mod identity;
 mod images;
 mod known;
@@ -199,7 +199,7 @@ fn decide(phase: Phase, view: View<'_>) -> Verdict {
         Phase::Programs => preflight::programs(view),
         Phase::Trust => trust::verdict(view),
         Phase::Identity => identity::client(view),
-        Phase::Host => files::host(view),
+        Phase::Host => host::host(view),
         Phase::Engine => engine::verdict(view),
         Phase::Runtime => runtime::verdict(view),
         Phase::Registered => node::registered(view),

@@ -1,8 +1,8 @@
 //! kube-proxy's mode: what it needs of this machine, and what the one before it left.
 
-use super::files::{self, oneshot};
-use super::settings::Outcome;
-use super::{Step, Verdict, View, later, preflight};
+use super::host::{self, oneshot};
+use super::preflight::{self, Found};
+use super::{Step, Verdict, View, later};
 use crate::config::ProxyMode;
 use crate::desired::modes::{self, Module};
 use crate::desired::{FileSpec, paths, units};
@@ -12,7 +12,7 @@ use crate::reason::Reason;
 pub(super) const CHECK: &str = "proxy-mode";
 
 /// Whether this machine has what the mode needs, as far as can be seen without trying.
-pub(super) fn check(view: View<'_>) -> Outcome {
+pub(super) fn check(view: View<'_>) -> Found {
     let (mode, means) = (view.config.proxy.mode, &view.observed.facts.modes);
     match modes::lacking(mode, means) {
         Some(lacking) => Err((Reason::ProxyModeUnsupported, lacking)),
@@ -64,7 +64,7 @@ pub(super) fn clean_up(view: View<'_>, starts: bool) -> Option<Verdict> {
     }
     let unit = modes::cleanup_unit(&view.observed.facts)?;
     let path = unit.path.clone();
-    let mut steps = match files::write(view, &unit) {
+    let mut steps = match host::write(view, &unit) {
         Ok(write) => Vec::from_iter(write),
         Err(verdict) => return Some(verdict),
     };

@@ -72,7 +72,7 @@ pub(super) fn ready(view: View<'_>) -> Verdict {
         );
     }
     let uid = node.metadata.uid.clone().unwrap_or_default() + "\n";
-    match super::files::write(view, &FileSpec::new(paths::joined(), uid, 0o600)) {
+    match super::host::write(view, &FileSpec::new(paths::joined(), uid, 0o600)) {
         Ok(Some(step)) => Verdict::Act(vec![step]),
         Ok(None) => Verdict::Satisfied(match keeps_pods_away(view, node) {
             told if told.is_empty() => "the Node is Ready".to_owned(),

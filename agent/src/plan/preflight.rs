@@ -1,36 +1,44 @@
 //! Checks before joining: a name, what was found, what helps. Pure; `kn-agent check` prints them.
 
-use serde::Serialize;
-
 use super::{Verdict, View, firewall, images, later, needs_cri_dockerd, network, settings, supplied};
 use crate::config::{NetworkPlugin, RuntimeKind};
 use crate::desired::{DaemonJson, Program, address, cni, engine, paths, reserved_cgroups, runtime, versions};
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
 
-/// How a check came out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// A check and how it came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Its name, for `preflight.ignore`.
     pub name: &'static str,
-    /// `None`: passed. Otherwise why not.
-    pub problem: Option<Problem>,
-    /// What was found.
-    pub found: String,
+    /// How it came out.
+    pub outcome: Outcome,
     /// Its failure is only reported.
     pub ignored: bool,
-    /// Whether it could be made: without a kubelet some can't.
-    pub looked_at: bool,
 }
 
-/// Why a check failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Problem(pub Reason);
+/// How a check came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Well: what was found.
+    Passed(String),
+    /// It can't be made yet: what it lacks.
+    NotYet(&'static str),
+    /// Not well: why, and what was found.
+    Failed(Reason, String),
+}
+
+impl From<Found> for Outcome {
+    fn from(found: Found) -> Self {
+        match found {
+            Ok(found) => Self::Passed(found),
+            Err((reason, found)) => Self::Failed(reason, found),
+        }
+    }
+}
 
 /// What a check found, or what is wrong.
-type Found = Result<String, (Reason, String)>;
+pub(super) type Found = Result<String, (Reason, String)>;
 
 /// Every check's name.
 pub const NAMES: &[&str] = &[
@@ -76,75 +84,59 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     let facts = &view.observed.facts;
     let config = view.config;
     let mut outcomes =
-        vec![("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref()))];
+        vec![("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref()).into())];
     outcomes.extend(settings::checks(view));
-    outcomes.extend(of_engine(view));
-    outcomes.extend([
+    let mut found: Vec<(&'static str, Found)> = of_engine(view).into();
+    found.extend([
         ("cgroup-driver", cgroup_driver(view)),
         ("swap", swap(view)),
         ("address", node_address(view)),
         ("sandbox-image", sandbox_image(view)),
     ]);
     if config.proxy.enabled {
-        outcomes.push((
-            "kube-proxy",
-            program("kube-proxy", &facts.proxy, config.proxy.component.binary.as_deref()),
-        ));
+        let binary = config.proxy.component.binary.as_deref();
+        found.push(("kube-proxy", program("kube-proxy", &facts.proxy, binary)));
     }
     if needs_cri_dockerd(view) {
-        outcomes.push((
-            "cri-dockerd",
-            match &facts.cri_dockerd {
-                Some(path) => Ok(path.display().to_string()),
-                None => Err((
-                    Reason::BinaryMissing,
-                    missing("cri-dockerd", config.runtime.cri_dockerd.as_deref()),
-                )),
-            },
-        ));
+        found.push(("cri-dockerd", cri_dockerd(view)));
     }
     if let Some(directory) = &config.runtime.images {
-        outcomes.push(("images", images::check(view, directory)));
+        found.push(("images", images::check(view, directory)));
     }
-    outcomes.extend(of_network(view));
+    found.extend(of_network(view));
     if let Some(pair) = &view.observed.supplied {
-        outcomes.push(("certificate", judged(supplied::client(view, pair))));
+        found.push(("certificate", judged(supplied::client(view, pair))));
     }
     if let Some(kubeconfig) = view.observed.proxy_kubeconfig.as_ref().filter(|_| config.proxy.enabled) {
-        outcomes.push(("kubeconfig", judged(supplied::proxy(view, kubeconfig))));
+        found.push(("kubeconfig", judged(supplied::proxy(view, kubeconfig))));
     }
     if !config.firewall.restrict.is_empty() {
-        outcomes.push((firewall::CHECK, firewall::check(view)));
+        found.push((firewall::CHECK, firewall::check(view)));
     }
-    if let Some(unknown) = config.preflight.ignore.iter().find(|name| !NAMES.contains(&name.as_str())) {
-        let found =
-            format!("preflight.ignore: there is no check `{unknown}`; there are {}", NAMES.join(", "));
-        outcomes.push(("ignore", Err((Reason::PreflightFailed, found))));
-    }
-    let check = |(name, outcome): (&'static str, Found)| {
-        let (problem, found) = match outcome {
-            Ok(found) => (None, found),
-            Err((reason, found)) => (Some(Problem(reason)), found),
-        };
-        let looked_at = found != settings::NOT_LOOKED_AT;
-        Check { name, problem, found, ignored: is_ignored(view, name), looked_at }
-    };
+    found.extend(unknown_ignored(view).map(|why| ("ignore", Err((Reason::PreflightFailed, why)))));
+    outcomes.extend(found.into_iter().map(|(name, found)| (name, found.into())));
+    let check = |(name, outcome)| Check { name, outcome, ignored: is_ignored(view, name) };
     outcomes.into_iter().map(check).collect()
+}
+
+fn unknown_ignored(view: View<'_>) -> Option<String> {
+    let unknown = view.config.preflight.ignore.iter().find(|name| !NAMES.contains(&name.as_str()))?;
+    Some(format!("preflight.ignore: there is no check `{unknown}`; there are {}", NAMES.join(", ")))
 }
 
 /// Preflight gates joining only: on a joined node its findings are reported and hold nothing back. What an operator
 /// installs gives no signal: it is looked for again after a while.
 pub(super) fn verdict(view: View<'_>) -> Verdict {
     let checks = checks(view);
-    let mut failed = checks
-        .iter()
-        .filter(|check| check.problem.is_some() && !check.ignored && !NOT_HELD_BACK.contains(&check.name));
+    let held_back = |check: &&Check| !check.ignored && !NOT_HELD_BACK.contains(&check.name);
+    let mut failed = checks.iter().filter(held_back).filter_map(|check| match &check.outcome {
+        Outcome::Failed(reason, found) => Some((*reason, format!("check {}: {found}", check.name))),
+        Outcome::Passed(_) | Outcome::NotYet(_) => None,
+    });
     match failed.next() {
-        Some(check) if !view.is_joined() => Verdict::Waiting {
-            reason: check.problem.map_or(Reason::PreflightFailed, |p| p.0),
-            message: format!("check {}: {}", check.name, check.found),
-            until: Some(later(view.now)),
-        },
+        Some((reason, message)) if !view.is_joined() => {
+            Verdict::Waiting { reason, message, until: Some(later(view.now)) }
+        }
         _ => {
             let ignored: Vec<&str> = checks.iter().filter(|c| c.ignored).map(|c| c.name).collect();
             let note =
@@ -163,7 +155,7 @@ pub(super) fn programs(view: View<'_>) -> Verdict {
 }
 
 /// A phase's verdict on what an operator supplied, which is there for us or not.
-fn judged(verdict: Verdict) -> Result<String, (Reason, String)> {
+fn judged(verdict: Verdict) -> Found {
     match verdict {
         Verdict::Satisfied(found) => Ok(found),
         Verdict::Waiting { reason, message, .. } | Verdict::Blocked { reason, message } => {
@@ -178,6 +170,12 @@ pub(super) fn missing(name: &str, configured: Option<&std::path::Path>) -> Strin
         Some(path) => format!("`{}` is not there or not executable", path.display()),
         None => format!("no executable `{name}` in {}", SEARCHED.join(", ")),
     }
+}
+
+fn cri_dockerd(view: View<'_>) -> Found {
+    let missing =
+        || (Reason::BinaryMissing, missing("cri-dockerd", view.config.runtime.cri_dockerd.as_deref()));
+    view.observed.facts.cri_dockerd.as_ref().map(|path| path.display().to_string()).ok_or_else(missing)
 }
 
 /// The engine is installed, and its configuration can be added to.

@@ -1,16 +1,14 @@
 //! Settings: what the operator wrote into kubelet's and kube-proxy's own configuration, against the versions that are
 //! installed. It is refused before anything is written: both programs would take a mistyped field with a line in a log.
 
-use super::{Verdict, View, later, modes, preflight};
+use super::preflight::{self, Outcome};
+use super::{Verdict, View, later, modes};
 use crate::desired::Program;
 use crate::desired::versions::check::{Check, Finding, State};
 use crate::reason::Reason;
 
-/// What stands for the outcome of a check that has to wait for another.
-pub(super) const NOT_LOOKED_AT: &str = "not looked at: the kubelet has not told its version";
-
-/// How a check came out: what was found, and why that is wrong.
-pub(super) type Outcome = Result<String, (Reason, String)>;
+/// What a check of a version's settings lacks.
+const NOT_YET: Outcome = Outcome::NotYet("the kubelet has not told its version");
 
 /// A check each for fields and flags, of kube-proxy and for its mode where it is ours.
 pub(super) fn checks(view: View<'_>) -> Vec<(&'static str, Outcome)> {
@@ -24,7 +22,7 @@ pub(super) fn checks(view: View<'_>) -> Vec<(&'static str, Outcome)> {
         let check = proxy.version.or(kubelet.version).map(Check::proxy);
         outcomes.push(("kube-proxy-config", fields(view, check)));
         outcomes.push(("kube-proxy-flags", flags(view, check, proxy)));
-        outcomes.push((modes::CHECK, modes::check(view)));
+        outcomes.push((modes::CHECK, modes::check(view).into()));
     }
     outcomes
 }
@@ -33,7 +31,7 @@ pub(super) fn checks(view: View<'_>) -> Vec<(&'static str, Outcome)> {
 pub(super) fn refusal(view: View<'_>) -> Option<Verdict> {
     let mut failed = checks(view).into_iter().filter(|(name, _)| !preflight::is_ignored(view, name));
     failed.find_map(|(name, outcome)| {
-        let (reason, found) = outcome.err()?;
+        let Outcome::Failed(reason, found) = outcome else { return None };
         let message = format!("check {name}: {found}");
         // What it takes can be installed, which gives no signal; a setting is written, which does.
         Some(match name {
@@ -44,13 +42,13 @@ pub(super) fn refusal(view: View<'_>) -> Option<Verdict> {
 }
 
 fn fields(view: View<'_>, check: Option<Check>) -> Outcome {
-    let Some(check) = check else { return Ok(NOT_LOOKED_AT.to_owned()) };
+    let Some(check) = check else { return NOT_YET };
     told(check, check.fields(view.config), "field", Reason::FieldRefused)
 }
 
 /// A flag that the program itself lists is known, whatever the data says; one that it keeps from its list may be in the data.
 fn flags(view: View<'_>, check: Option<Check>, program: &Program) -> Outcome {
-    let Some(check) = check else { return Ok(NOT_LOOKED_AT.to_owned()) };
+    let Some(check) = check else { return NOT_YET };
     let mut findings = check.flags(view.config);
     findings.retain(|finding| {
         let flag = finding.path.rsplit('.').next().unwrap_or_default().replace('_', "-");
@@ -62,7 +60,8 @@ fn flags(view: View<'_>, check: Option<Check>, program: &Program) -> Outcome {
 fn told(check: Check, mut findings: Vec<Finding>, sort: &str, reason: Reason) -> Outcome {
     findings.retain(|finding| finding.state.refuses());
     if findings.is_empty() {
-        return Ok(format!("every {sort} is known to {} {}", check.component.program(), check.version));
+        let program = check.component.program();
+        return Outcome::Passed(format!("every {sort} is known to {program} {}", check.version));
     }
-    Err((reason, findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+    Outcome::Failed(reason, findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

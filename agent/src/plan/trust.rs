@@ -1,6 +1,6 @@
 //! Trust: whom the node believes, configured or found by pins.
 
-use super::{Step, Verdict, View, files, later};
+use super::{Step, Verdict, View, host, later};
 use crate::config::CaSource;
 use crate::desired::{FileSpec, paths};
 use crate::observe::certificates;
@@ -26,7 +26,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     }
     let mut steps = Vec::new();
     for spec in &specs {
-        match files::write(view, spec) {
+        match host::write(view, spec) {
             Ok(step) => steps.extend(step),
             Err(verdict) => return verdict,
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Step, Verdict, View, files, firewall, supplied, unit};
+use super::{Step, Verdict, View, firewall, host, supplied, unit};
 use crate::desired::units;
 use crate::observe::access::READ_ONLY;
 use crate::reason::Reason;
@@ -15,7 +15,7 @@ use crate::reason::Reason;
 pub(super) fn verdict(view: View<'_>) -> Verdict {
     let Some(desired) = view.desired else { return super::version_unknown(view) };
     let mut steps = Vec::new();
-    match files::write(view, &desired.engine_drop_in) {
+    match host::write(view, &desired.engine_drop_in) {
         Ok(step) => steps.extend(step),
         Err(verdict) => return verdict,
     }
@@ -33,7 +33,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     if !disabled.is_empty() {
         steps.push(Step::EnableUnits(disabled));
     }
-    match files::needs_reload(view, &desired.enabled) {
+    match host::needs_reload(view, &desired.enabled) {
         Err(verdict) => return verdict,
         Ok(reload) if reload || !steps.is_empty() => steps.push(Step::ReloadSystemd),
         Ok(_) => {}

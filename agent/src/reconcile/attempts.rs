@@ -20,8 +20,9 @@ impl Reconciler {
     /// as fast as it can be done.
     pub(super) fn succeeded(&mut self, key: &str) {
         let now = Timestamp::now();
-        let before = self.done_at.insert(key.to_owned(), now);
-        if before.is_some_and(|at| now.duration_since(at) < AT_ONCE) {
+        // Names of files and requests are without number: what was done long ago is forgotten.
+        self.done_at.retain(|_, at| now.duration_since(*at) < AT_ONCE);
+        if self.done_at.insert(key.to_owned(), now).is_some() {
             let message = format!("`{key}` was done, and the next look found it undone");
             self.failed(key, Some(Failure::new(Reason::NoEffect, message)));
         } else {

@@ -16,9 +16,9 @@ impl Reconciler {
         if !plan.verdicts.get(&Phase::Host).is_some_and(Verdict::is_satisfied) {
             return;
         }
-        let conf_dir = self.hands.config.network.conf_dir.clone();
+        let conf_dir = self.target.config.network.conf_dir.clone();
         let ours = [paths::kubelet_config().parent(), Some(paths::kubelet_pki()), paths::joined().parent()];
-        let config = self.hands.config.clone();
+        let config = self.target.config.clone();
         let pair = config.identity.supplied.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
         let supplied = pair.chain(&config.proxy.kubeconfig).filter_map(|path| path.parent());
         let files: Vec<&Path> =
@@ -26,7 +26,7 @@ impl Reconciler {
         self.follow_directories("files", &files, || Wake::Files);
         self.follow_directories("unit files", &[paths::units()], || Wake::UnitFiles);
         // Made by whoever mounts it into flanneld's pod; until then a waiting network is looked at every 5 s.
-        let flannel = paths::flannel_subnet().parent().filter(|path| self.hands.root.exists(path));
+        let flannel = paths::flannel_subnet().parent().filter(|path| self.target.root.exists(path));
         if let Some(directory) = flannel.filter(|_| config.network.plugin == NetworkPlugin::Flannel) {
             self.follow_directories("flanneld", &[directory], || Wake::Files);
         }
@@ -34,7 +34,7 @@ impl Reconciler {
 
     /// A token that is put into its file is used at once.
     pub(super) fn follow_token(&mut self) {
-        let Some(TokenSource::File(path)) = &self.hands.config.identity.token else { return };
+        let Some(TokenSource::File(path)) = &self.target.config.identity.token else { return };
         let Some(directory) = path.parent().map(Path::to_owned) else { return };
         self.follow_directories("token", &[&directory], || Wake::Token);
     }
@@ -43,7 +43,7 @@ impl Reconciler {
         if self.watches.contains_key(name) {
             return;
         }
-        let real: Vec<_> = directories.iter().map(|path| self.hands.root.path(path)).collect();
+        let real: Vec<_> = directories.iter().map(|path| self.target.root.path(path)).collect();
         let real: Vec<&Path> = real.iter().map(std::path::PathBuf::as_path).collect();
         match Changes::of(&real) {
             Ok(changes) => {

@@ -18,11 +18,11 @@ use kube::Api;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::apply::{self, Hands, Outcome};
+use crate::apply::{self, Outcome, Target};
 use crate::config::Config;
-use crate::desired::{self, Facts, Program, paths};
+use crate::desired::{self, Facts, paths};
 use crate::observe::access::Access;
-use crate::observe::{self, Attempt, Eyes, Fact, Observed, Watched, facts, runtime};
+use crate::observe::{self, Attempt, Fact, Inputs, Lately, Observed, Watched, facts, runtime};
 use crate::plan::{self, Phase, Plan, Step, Verdict, View};
 use crate::ports::cluster::{self, Seen};
 use crate::ports::root::Root;
@@ -32,7 +32,7 @@ pub use lock::{daemon_runs, take_lock};
 use units::Units;
 use wake::Wake;
 
-use crate::status::{Document, Done, Story, Subject, notify};
+use crate::status::{Document, Done, History, Subject, notify};
 
 /// A step's outcome, its begin and its end.
 type Timed = (Outcome, Timestamp, Timestamp);
@@ -49,12 +49,13 @@ pub enum End {
 /// The daemon between two configurations.
 #[derive(Debug)]
 pub struct Reconciler {
-    hands: Hands,
+    target: Target,
     bus: Option<String>,
     facts: Facts,
     engine: Option<Fact<runtime::Info>>,
     access: Option<Result<Access, String>>,
     units: Units,
+    lately: Lately,
     watched: Watched,
     watches: BTreeMap<String, AbortHandle>,
     attempts: BTreeMap<String, Attempt>,
@@ -64,7 +65,7 @@ pub struct Reconciler {
     background: JoinSet<()>,
     wake: mpsc::Sender<Wake>,
     woken: mpsc::Receiver<Wake>,
-    story: Story,
+    history: History,
     subject: Subject,
     published: Option<Document>,
 }
@@ -83,12 +84,13 @@ impl Reconciler {
             started_at,
         };
         let mut reconciler = Self {
-            hands: Hands { root, systemd, config },
+            target: Target { root, systemd, config },
             bus,
             facts,
             engine: None,
             access: None,
             units: Units::default(),
+            lately: Lately::default(),
             watched: Watched::default(),
             watches: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -98,7 +100,7 @@ impl Reconciler {
             background: JoinSet::new(),
             wake,
             woken,
-            story: Story::default(),
+            history: History::default(),
             subject,
             published: None,
         };
@@ -108,7 +110,7 @@ impl Reconciler {
 
     /// Whether the flags of kubelet and kube-proxy are to be asked for: only where the operator adds some.
     fn with_flags(&self) -> (bool, bool) {
-        let config = &self.hands.config;
+        let config = &self.target.config;
         (!config.kubelet.extra_args.is_empty(), !config.proxy.component.extra_args.is_empty())
     }
 
@@ -160,43 +162,28 @@ impl Reconciler {
     }
 
     async fn look(&mut self) -> (Observed, Option<desired::Desired>) {
-        if self.hands.systemd.is_err() {
+        if self.target.systemd.is_err() {
             self.connect_systemd().await;
         }
-        let fresh = facts::quick(&self.hands.root, &self.hands.config);
+        let fresh = facts::quick(&self.target.root, &self.target.config);
         let other_kubelet = fresh.kubelet.file != self.facts.kubelet.file;
         if fresh.proxy.file != self.facts.proxy.file {
             self.drop_watches(programs::KUBE_PROXY);
         }
-        let (kubelet, proxy) =
-            (as_asked(&fresh.kubelet, &self.facts.kubelet), as_asked(&fresh.proxy, &self.facts.proxy));
-        // A route that is gone for a moment takes no address out of a running kubelet's unit.
-        let route_address = fresh.route_address.or(self.facts.route_address);
         let engine = self.engine.as_ref().and_then(|info| info.as_ref().ok());
-        let engine_cgroup_driver = engine.map(|info| info.cgroup_driver.clone());
-        // Nor does a certificate that is being replaced change the kubelet's configuration.
-        let supplied_serves = fresh.supplied_serves.or(self.facts.supplied_serves);
-        let cluster_dns = self.facts.cluster_dns;
-        self.facts = Facts {
-            kubelet,
-            proxy,
-            engine_cgroup_driver,
-            route_address,
-            cluster_dns,
-            supplied_serves,
-            ..fresh
-        };
+        self.facts = facts::after(&self.facts, fresh, engine.map(|info| info.cgroup_driver.clone()));
         if other_kubelet {
             self.ask_kubelet();
         }
-        let desired = desired::desired(&self.hands.config, &self.facts);
-        let stale = self.units.stale(&self.hands.config);
-        let eyes = Eyes {
-            root: &self.hands.root,
-            systemd: &self.hands.systemd,
+        let desired = desired::desired(&self.target.config, &self.facts);
+        let stale = self.units.stale(&self.target.config);
+        let inputs = Inputs {
+            root: &self.target.root,
+            systemd: &self.target.systemd,
             units: &self.units.known,
             stale: &stale,
-            config: &self.hands.config,
+            lately: &self.lately,
+            config: &self.target.config,
             engine: self.engine.as_ref(),
             access: self.access.as_ref(),
             watched: &self.watched,
@@ -204,8 +191,9 @@ impl Reconciler {
             under_way: self.busy.values().flatten().cloned().collect(),
         };
         // Large enough to be moved about slowly otherwise.
-        let observed = Box::pin(observe::observe(&eyes, &self.facts, desired.as_ref())).await;
+        let observed = Box::pin(observe::observe(&inputs, &self.facts, desired.as_ref())).await;
         self.units.learn(&observed.units);
+        self.learn_answers(&observed);
         (observed, desired)
     }
 
@@ -214,7 +202,7 @@ impl Reconciler {
         let (observed, desired) = self.look().await;
         let now = Timestamp::now();
         let view =
-            View { config: &self.hands.config.clone(), desired: desired.as_ref(), observed: &observed, now };
+            View { config: &self.target.config.clone(), desired: desired.as_ref(), observed: &observed, now };
         let plan = plan::plan(view);
         tracing::debug!(looked = %now.duration_since(begun), "pass");
         self.follow_api(&observed, &plan);
@@ -226,6 +214,8 @@ impl Reconciler {
                 self.start(phase, steps.clone());
             }
         }
+        // What is to be done is under way before it is told.
+        tokio::task::yield_now().await;
         let first = self.published.is_none();
         self.publish(&plan, now);
         if first {
@@ -242,12 +232,12 @@ impl Reconciler {
             return;
         }
         self.busy.insert(phase, steps.iter().map(Step::key).collect());
-        let hands = self.hands.clone();
+        let target = self.target.clone();
         self.work.spawn(async move {
             let mut outcomes = Vec::with_capacity(steps.len());
             for step in steps {
                 let from = Timestamp::now();
-                let outcome = apply::apply(step, &hands).await;
+                let outcome = apply::apply(step, &target).await;
                 let failed = outcome.result.is_err();
                 outcomes.push((outcome, from, Timestamp::now()));
                 if failed {
@@ -282,7 +272,7 @@ impl Reconciler {
             let ms = |at: Timestamp| {
                 i64::try_from(at.duration_since(self.subject.started_at).as_millis()).unwrap_or(i64::MAX)
             };
-            self.story.note(Done { phase, what: outcome.key, from_ms: ms(from), to_ms: ms(to) });
+            self.history.note(Done { phase, what: outcome.key, from_ms: ms(from), to_ms: ms(to) });
         }
     }
 
@@ -304,7 +294,7 @@ impl Reconciler {
 
     /// Writes the document when it says something new.
     fn publish(&mut self, plan: &Plan, now: Timestamp) {
-        let document = self.story.tell(&self.subject, plan, now);
+        let document = self.history.tell(&self.subject, plan, now);
         let same = self.published.as_ref().is_some_and(|before| {
             Document { published_at: before.published_at, ..document.clone() } == *before
         });
@@ -312,7 +302,7 @@ impl Reconciler {
             return;
         }
         let text = serde_json::to_vec_pretty(&document).unwrap_or_default();
-        if let Err(failure) = self.hands.root.write(paths::status(), &text, 0o644) {
+        if let Err(failure) = self.target.root.write(paths::status(), &text, 0o644) {
             tracing::error!("{}", failure.message);
         }
         notify::status(&document.headline());
@@ -326,27 +316,27 @@ impl Reconciler {
     /// Looks once and tells, changing nothing: `status` with the daemon dead, `plan`, `check`.
     pub async fn look_once(&mut self) -> (Observed, Plan, Document) {
         let flags = self.with_flags();
-        let kind = self.hands.config.runtime.kind;
+        let kind = self.target.config.runtime.kind;
         let engine;
         (self.facts.kubelet, self.facts.proxy, engine) = futures::join!(
             facts::ask(&self.facts.kubelet, flags.0),
             facts::ask(&self.facts.proxy, flags.1),
-            runtime::info(&self.hands.root, kind)
+            runtime::info(&self.target.root, kind)
         );
         self.engine = Some(engine);
         let (mut observed, desired) = self.look().await;
         self.watched.node = self.node_once(&observed).await;
         observed.watched = self.watched.clone();
         let now = Timestamp::now();
-        let config = self.hands.config.clone();
+        let config = self.target.config.clone();
         let plan = plan::plan(View { config: &config, desired: desired.as_ref(), observed: &observed, now });
-        let document = self.story.tell(&self.subject, &plan, now);
+        let document = self.history.tell(&self.subject, &plan, now);
         (observed, plan, document)
     }
 
     async fn node_once(&self, observed: &Observed) -> Option<Fact<Seen<Node>>> {
         observed.client_certificate.as_ref().ok()?.as_ref()?;
-        let client = apply::node_client(&self.hands).ok()?;
+        let client = apply::node_client(&self.target).ok()?;
         let (sink, mut seen) = mpsc::channel(1);
         tokio::select! {
             () = cluster::watch_one(Api::all(client), self.subject.node.clone(), sink) => None,
@@ -356,15 +346,7 @@ impl Reconciler {
 
     /// The configuration in use.
     pub fn config(&self) -> &Config {
-        &self.hands.config
-    }
-}
-
-/// A program as found, with what it last said: what another file says comes with its answer.
-fn as_asked(found: &Program, before: &Program) -> Program {
-    match found.path {
-        Some(_) => Program { path: found.path.clone(), file: found.file, ..before.clone() },
-        None => Program::default(),
+        &self.target.config
     }
 }
 

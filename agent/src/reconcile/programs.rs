@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Reconciler, Wake};
 use crate::desired::{Program, engine, units};
-use crate::observe::{Observed, access, facts, runtime};
+use crate::observe::{Observed, access, active_since, facts, runtime};
 use crate::plan::{Phase, Plan, Verdict};
 use crate::ports::cluster::Seen;
 
@@ -29,9 +29,7 @@ impl Reconciler {
     /// Asks the engine once a start of its, and kube-proxy when the node is Ready: nothing waits for its version, and until
     /// then the processors are wanted elsewhere.
     pub(super) fn follow_programs(&mut self, observed: &Observed, plan: &Plan) {
-        let unit = engine::unit(self.hands.config.runtime.kind);
-        let state = observed.units.get(unit).and_then(|state| state.as_ref().ok());
-        match state.filter(|state| state.is_active()).map(|state| state.active_since_usec) {
+        match active_since(&observed.units, engine::unit(self.target.config.runtime.kind)) {
             Some(since) => self.follow_engine(since),
             None => self.forget_engine(),
         }
@@ -42,12 +40,23 @@ impl Reconciler {
         }
     }
 
+    /// Remembers who answered well in this pass.
+    pub(super) fn learn_answers(&mut self, observed: &Observed) {
+        for (unit, well) in [
+            (engine::unit(self.target.config.runtime.kind), observed.engine.is_well()),
+            (units::KUBELET, observed.kubelet_health.is_ok()),
+            (units::KUBE_PROXY, observed.proxy_health.is_ok()),
+        ] {
+            let since = active_since(&observed.units, unit);
+            self.lately.learn(unit, since.unwrap_or_default(), since.is_some() && well);
+        }
+    }
+
     /// Asks the kubelet as a stranger would, once a start of its; when the node is Ready, since nothing waits for that, and
     /// when it has a certificate to answer with.
     fn follow_access(&mut self, observed: &Observed, plan: &Plan) {
         let serves = plan.verdicts.get(&Phase::ServingCert).is_some_and(Verdict::is_satisfied);
-        let kubelet = observed.units.get(units::KUBELET).and_then(|state| state.as_ref().ok());
-        let since = kubelet.filter(|state| state.is_active()).map(|state| state.active_since_usec);
+        let since = active_since(&observed.units, units::KUBELET);
         let Some(Ok(Seen::Present(node))) = &observed.watched.node else { return };
         let (Some(since), Some(at)) = (since, access::endpoint(node)) else { return };
         let name = format!("access {since} {at}");
@@ -83,7 +92,8 @@ impl Reconciler {
             return;
         }
         self.forget_engine();
-        let (root, kind, wake) = (self.hands.root.clone(), self.hands.config.runtime.kind, self.wake.clone());
+        let (root, kind, wake) =
+            (self.target.root.clone(), self.target.config.runtime.kind, self.wake.clone());
         let ask = async move {
             loop {
                 let info = runtime::info(&root, kind).await;

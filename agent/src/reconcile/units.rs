@@ -1,5 +1,6 @@
 //! What systemd last said of our units. Reading them all costs PID 1, the bus and us 20 ms, and a join has fifty passes:
-//! a unit is read again when it has changed, and all of them twice a minute whatever the signals said.
+//! a unit is read again when it has changed and its signal does not say all of it, and all of them twice a minute whatever
+//! the signals said.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,23 +12,39 @@ use crate::config::Config;
 use crate::desired::{paths, units};
 use crate::observe::Fact;
 use crate::plan::Step;
-use crate::ports::systemd::{Signals, Systemd, UnitState};
+use crate::ports::systemd::{Change, Signals, Systemd, UnitState};
 
 /// How long what is known may be trusted although no signal came.
 const TRUST: Duration = Duration::from_secs(30);
 
-/// States by unit, and which of them are to be read again.
+/// States by unit, and what has changed since they were read.
 #[derive(Debug, Default)]
 pub(super) struct Units {
     pub(super) known: BTreeMap<&'static str, Fact<UnitState>>,
-    changed: Arc<Mutex<BTreeSet<&'static str>>>,
+    news: Arc<Mutex<News>>,
     all_read_at: Option<Instant>,
 }
 
+/// What came since the last pass.
+#[derive(Debug, Default)]
+struct News {
+    /// Units that are to be read again.
+    stale: BTreeSet<&'static str>,
+    /// What signals said, the last of each unit.
+    said: BTreeMap<&'static str, Change>,
+}
+
 impl Units {
-    /// The units to be read in this pass.
+    /// The units to be read in this pass; what signals have said is known then.
     pub(super) fn stale(&mut self, config: &Config) -> Vec<&'static str> {
-        let mut stale = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
+        let News { mut stale, said } =
+            std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        for (unit, change) in said {
+            let known = self.known.get_mut(unit).and_then(|state| state.as_mut().ok());
+            if !known.is_some_and(|state| change.apply(state)) {
+                stale.insert(unit);
+            }
+        }
         if self.all_read_at.is_none_or(|at| at.elapsed() >= TRUST) {
             self.all_read_at = Some(Instant::now());
             stale.extend(units::ALL);
@@ -57,7 +74,7 @@ impl Units {
     }
 
     fn touch(&self, names: impl IntoIterator<Item = &'static str>) {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).stale.extend(names);
     }
 }
 
@@ -65,21 +82,21 @@ impl Reconciler {
     /// Connects to the bus and follows our units on it; everything is read anew after that.
     pub(super) async fn connect_systemd(&mut self) {
         let connected = Systemd::connect(self.bus.as_deref()).await;
-        self.hands.systemd = connected;
-        if let Ok(systemd) = &self.hands.systemd {
+        self.target.systemd = connected;
+        if let Ok(systemd) = &self.target.systemd {
             match systemd.signals().await {
                 Ok(signals) => self.follow_units(signals),
-                Err(failure) => self.hands.systemd = Err(failure),
+                Err(failure) => self.target.systemd = Err(failure),
             }
         }
         self.units.touch_all();
     }
 
     fn follow_units(&mut self, signals: Signals) {
-        let (wake, changed) = (self.wake.clone(), Arc::clone(&self.units.changed));
+        let (wake, news) = (self.wake.clone(), Arc::clone(&self.units.news));
         self.background.spawn(async move {
-            let note = |unit| {
-                changed.lock().unwrap_or_else(PoisonError::into_inner).insert(unit);
+            let note = |unit, change| {
+                news.lock().unwrap_or_else(PoisonError::into_inner).said.insert(unit, change);
                 // A full channel means that the loop is woken anyway.
                 let _ = wake.try_send(Wake::Units);
             };

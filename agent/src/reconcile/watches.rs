@@ -25,7 +25,7 @@ impl Reconciler {
     /// Watches exactly what the phases wait for.
     pub(super) fn follow_api(&mut self, observed: &Observed, plan: &Plan) {
         let satisfied = |phase| plan.verdicts.get(&phase).is_some_and(Verdict::is_satisfied);
-        let config = self.hands.config.clone();
+        let config = self.target.config.clone();
         if satisfied(Phase::Identity) {
             // The certificate's hash is in the watch's name, so that another one gets a connection of its own.
             let certificate = observed.client_certificate.as_ref().ok().and_then(Option::as_ref);
@@ -89,7 +89,7 @@ impl Reconciler {
 
     /// The token may be another one: what failed with the last one is tried with it at once.
     pub(super) fn try_the_token_again(&mut self) {
-        let ours = desired::certificates::kubelet_client(&self.hands.config).name_prefix();
+        let ours = desired::certificates::kubelet_client(&self.target.config).name_prefix();
         self.drop_watches(&format!("csr {ours}"));
         // The search for the CA, too: a token signs what it is told there.
         self.attempts.retain(|step, _| !step.contains(&ours) && !step.starts_with(Step::DISCOVER_CA));
@@ -107,10 +107,10 @@ impl Reconciler {
     }
 
     fn watch_node(&mut self, name: String, key: String) {
-        let (hands, wake, node) = (self.hands.clone(), self.wake.clone(), self.subject.node.clone());
+        let (target, wake, node) = (self.target.clone(), self.wake.clone(), self.subject.node.clone());
         let task = async move {
-            let client = apply::node_client(&hands);
-            let asks_dns = dns::is_asked(&hands.config);
+            let client = apply::node_client(&target);
+            let asks_dns = dns::is_asked(&target.config);
             // One connection for both; a client that can't be made is the Node's failure.
             let service = client.as_ref().ok().filter(|_| asks_dns);
             let service = service.map(|client| Api::namespaced(client.clone(), dns::NAMESPACE));
@@ -141,9 +141,9 @@ impl Reconciler {
             self.drop_watches(&name);
             self.failed(&name, self.watched.requests.get(&request).and_then(|r| r.as_ref().err().cloned()));
         }
-        let (hands, wake, purpose) = (self.hands.clone(), self.wake.clone(), spec.purpose);
+        let (target, wake, purpose) = (self.target.clone(), self.wake.clone(), spec.purpose);
         let task = async move {
-            let client = apply::request_client(&hands, purpose).map(Api::all);
+            let client = apply::request_client(&target, purpose).map(Api::all);
             forward(client, request.clone(), wake, |seen| Wake::Request(request.clone(), seen)).await;
         };
         self.watches.insert(name, self.background.spawn(task));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::plan::preflight::Check;
+use crate::plan::preflight::{Check, Outcome};
 use crate::reason::Reason;
 
 /// Version of the document's shape; a field is only ever added within one.
@@ -50,13 +50,17 @@ impl Checks {
     /// The checks of the machine that is to be `node`.
     pub fn of(node: &str, checks: &[Check]) -> Self {
         let told = |check: &Check| {
-            let reason = check.problem.map(|problem| problem.0);
+            let (found, reason) = match &check.outcome {
+                Outcome::Passed(found) => (found.clone(), None),
+                Outcome::NotYet(lacks) => (format!("not looked at: {lacks}"), None),
+                Outcome::Failed(reason, found) => (found.clone(), Some(*reason)),
+            };
             CheckResult {
                 name: check.name,
-                passed: reason.is_none() && check.looked_at,
-                looked_at: check.looked_at,
+                passed: matches!(check.outcome, Outcome::Passed(_)),
+                looked_at: !matches!(check.outcome, Outcome::NotYet(_)),
                 ignored: check.ignored,
-                found: check.found.clone(),
+                found,
                 reason,
                 hint: reason.map(Reason::remedy),
             }
@@ -90,24 +94,17 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::preflight::Problem;
 
     fn checks() -> Checks {
-        let check = |name, problem: Option<Reason>, found: &str, ignored| Check {
-            name,
-            problem: problem.map(Problem),
-            found: found.to_owned(),
-            ignored,
-            looked_at: !found.starts_with("not looked at"),
-        };
-        let missing = Some(Reason::BinaryMissing);
+        let check = |name, outcome, ignored| Check { name, outcome, ignored };
+        let missing = |found: &str| Outcome::Failed(Reason::BinaryMissing, found.to_owned());
         Checks::of(
             "worker-1",
             &[
-                check("kubelet", None, "/usr/bin/kubelet 1.36.0", false),
-                check("kubelet-config", None, "not looked at: the kubelet has not told its version", false),
-                check("kube-proxy", missing, "no executable `kube-proxy` in /usr/bin", true),
-                check("cri-dockerd", missing, "no executable `cri-dockerd` in /usr/bin", false),
+                check("kubelet", Outcome::Passed("/usr/bin/kubelet 1.36.0".to_owned()), false),
+                check("kubelet-config", Outcome::NotYet("the kubelet has not told its version"), false),
+                check("kube-proxy", missing("no executable `kube-proxy` in /usr/bin"), true),
+                check("cri-dockerd", missing("no executable `cri-dockerd` in /usr/bin"), false),
             ],
         )
     }
@@ -125,10 +122,8 @@ mod tests {
             "worker-1",
             &[Check {
                 name: "docker",
-                problem: Some(Problem(Reason::UnitMasked)),
-                found: String::new(),
+                outcome: Outcome::Failed(Reason::UnitMasked, String::new()),
                 ignored: true,
-                looked_at: true,
             }],
         );
         assert!(checks.passed && !checks.checks[0].passed);

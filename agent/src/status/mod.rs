@@ -62,6 +62,9 @@ pub struct PhaseStatus {
     pub reason: Option<Reason>,
     /// What was found.
     pub message: String,
+    /// What is being done, in order; empty where nothing is.
+    #[serde(default)]
+    pub steps: Vec<String>,
     /// What usually helps.
     pub hint: Option<String>,
     /// Since when it stands there.
@@ -138,7 +141,7 @@ fn first_line(text: &str) -> &str {
 
 /// Remembers since when each phase stands where it stands.
 #[derive(Debug, Default)]
-pub struct Story {
+pub struct History {
     since: BTreeMap<Phase, (State, Option<Reason>, Timestamp)>,
     ready_at: Option<Timestamp>,
     complete: bool,
@@ -146,7 +149,7 @@ pub struct Story {
     pub timeline: Vec<Done>,
 }
 
-/// Who the story is about.
+/// Who the history is about.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// The Node's name.
@@ -157,7 +160,7 @@ pub struct Subject {
     pub started_at: Timestamp,
 }
 
-impl Story {
+impl History {
     /// The document for `plan`.
     pub fn tell(&mut self, subject: &Subject, plan: &Plan, now: Timestamp) -> Document {
         let phases: Vec<PhaseStatus> =
@@ -196,7 +199,12 @@ impl Story {
             _ => now,
         };
         self.since.insert(phase, (state, reason, since));
-        PhaseStatus { phase, state, reason, message, hint: reason.map(|r| r.remedy().to_owned()), since }
+        let steps = match verdict {
+            Verdict::Act(steps) => steps.iter().map(crate::plan::Step::key).collect(),
+            _ => Vec::new(),
+        };
+        let hint = reason.map(|r| r.remedy().to_owned());
+        PhaseStatus { phase, state, reason, message, steps, hint, since }
     }
 }
 

@@ -59,7 +59,7 @@ pub fn render_changes(before: &Document, document: &Document) -> String {
             told.hint = None;
         }
         if phase.state == State::Acting {
-            told.message = shortened(&phase.message);
+            told.message = shortened(&phase.steps);
         }
         let _ = write!(text, "{at:>9}");
         line(&mut text, &told, "");
@@ -76,17 +76,16 @@ fn title(document: &Document, head: &str) -> String {
 
 /// Whether nothing of `phase` is worth a line after `known`: the same, or the same steps without those that are done.
 fn is_told(known: &PhaseStatus, phase: &PhaseStatus) -> bool {
-    let is_part = || phase.message.split(", ").all(|step| known.message.split(", ").any(|told| told == step));
+    let is_part = || phase.steps.iter().all(|step| known.steps.contains(step));
     let is_same = || known.reason == phase.reason && known.message == phase.message;
     known.state == phase.state && if phase.state == State::Acting { is_part() } else { is_same() }
 }
 
 /// The first two steps of several, and how many more there are.
-fn shortened(steps: &str) -> String {
-    let all: Vec<&str> = steps.split(", ").collect();
-    match all[..] {
-        [first, second, _, _, ..] => format!("{first}, {second} and {} more", all.len() - 2),
-        _ => steps.to_owned(),
+fn shortened(steps: &[String]) -> String {
+    match steps {
+        [first, second, more @ ..] if more.len() > 1 => format!("{first}, {second} and {} more", more.len()),
+        _ => steps.join(", "),
     }
 }
 
@@ -146,6 +145,7 @@ mod tests {
             state,
             reason,
             message: message.to_owned(),
+            steps: Vec::new(),
             hint: None,
             since: start,
         });
@@ -192,12 +192,16 @@ mod tests {
 
     #[test]
     fn steps_are_told_once_and_not_at_length() {
-        let host = |steps| document(false, &[(Phase::Host, State::Acting, None, steps)]);
+        let host = |steps: &[&str]| {
+            let mut document = document(false, &[(Phase::Host, State::Acting, None, "")]);
+            document.phases[0].steps = steps.iter().map(|&step| step.to_owned()).collect();
+            document
+        };
         let before = document(false, &[(Phase::Host, State::Held, None, "")]);
-        let all = host("make a, make b, write c, start d");
+        let all = host(&["make a", "make b", "write c, d", "start e"]);
         assert_eq!(render_changes(&before, &all), "    4.0 s  ▶ host           make a, make b and 2 more\n");
-        assert_eq!(render_changes(&all, &host("write c, start d")), "");
-        assert_eq!(render_changes(&all, &host("write e")), "    4.0 s  ▶ host           write e\n");
+        assert_eq!(render_changes(&all, &host(&["write c, d", "start e"])), "");
+        assert_eq!(render_changes(&all, &host(&["write f"])), "    4.0 s  ▶ host           write f\n");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use k8s_openapi::ByteString;
-use kn_agent::apply::{Hands, apply};
+use kn_agent::apply::{Target, apply};
 use kn_agent::config::{HostFacts, Sources, load};
 use kn_agent::desired::{cluster_info, paths};
 use kn_agent::names::CaPin;
@@ -51,7 +51,7 @@ fn pin(ca: &Authority) -> CaPin {
 /// A machine that knows the CA by its pin.
 struct Machine {
     directory: tempfile::TempDir,
-    hands: Hands,
+    target: Target,
     step: Step,
 }
 
@@ -68,21 +68,21 @@ impl Machine {
         let sources = Sources { root: directory.path().to_owned(), only: Some(file), env: Vec::new() };
         let config =
             load(&sources, &HostFacts { hostname: "n1".to_owned(), ..HostFacts::default() }).unwrap().config;
-        let hands = Hands {
+        let target = Target {
             root: Root::new(directory.path()),
             systemd: Err(Failure::new(Reason::SystemdTrouble, "none here")),
             config: Arc::new(config),
         };
         let step = Step::DiscoverCa { server: server.parse().unwrap(), pins: pins.to_vec() };
-        Self { directory, hands, step }
+        Self { directory, target, step }
     }
 
     async fn discover(&self) -> Result<(), Failure> {
-        apply(self.step.clone(), &self.hands).await.result
+        apply(self.step.clone(), &self.target).await.result
     }
 
     fn holds(&self, path: &Path) -> Option<Vec<u8>> {
-        self.hands.root.read(path).unwrap().map(|file| file.content)
+        self.target.root.read(path).unwrap().map(|file| file.content)
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_pinned_ca_is_found_and_only_then_the_token_is_sent() {
     let right = cluster_info_with(&kubeconfig(&ca.pem), SECRET);
     let server = Server::tls(&ca, Box::new(move |_| right.clone())).await;
     let machine = Machine::new(&server.url, &[pin(&ca)]);
-    let observed = kn_agent::observe::trust::bundle(&machine.hands.root, &machine.hands.config);
+    let observed = kn_agent::observe::trust::bundle(&machine.target.root, &machine.target.config);
     assert_eq!(observed.unwrap_err().reason, Reason::CaUndiscovered);
     machine.discover().await.unwrap();
     assert_eq!(machine.holds(paths::ca()), Some(ca.pem.clone().into_bytes()));
@@ -124,7 +124,7 @@ async fn a_pinned_ca_is_found_and_only_then_the_token_is_sent() {
     assert!(!server.everything().contains(SECRET));
     // The control: the client that is made with what was found does send it, and the search finds it.
     let client = kn_agent::apply::request_client(
-        &machine.hands,
+        &machine.target,
         kn_agent::desired::certificates::Purpose::KubeletClient,
     );
     let request = k8s_openapi::api::certificates::v1::CertificateSigningRequest::default();
@@ -141,9 +141,9 @@ async fn a_bundle_on_disk_is_believed_only_while_it_is_the_one_that_was_found() 
     let server = Server::tls(&ca, Box::new(move |_| right.clone())).await;
     let machine = Machine::new(&server.url, &[pin(&ca)]);
     machine.discover().await.unwrap();
-    let believed = || kn_agent::observe::trust::bundle(&machine.hands.root, &machine.hands.config);
+    let believed = || kn_agent::observe::trust::bundle(&machine.target.root, &machine.target.config);
     assert_eq!(believed().unwrap(), both.as_bytes());
-    let put = |text: &str| machine.hands.root.write(paths::ca(), text.as_bytes(), 0o644).unwrap();
+    let put = |text: &str| machine.target.root.write(paths::ca(), text.as_bytes(), 0o644).unwrap();
     // Somebody adds a certificate to it, or puts another one there.
     let third = Authority::new();
     for (text, part) in [
@@ -154,11 +154,11 @@ async fn a_bundle_on_disk_is_believed_only_while_it_is_the_one_that_was_found() 
         put(&text);
         let failure = believed().unwrap_err();
         assert!(failure.message.contains(part), "{}", failure.message);
-        assert!(kn_agent::apply::node_client(&machine.hands).is_err());
+        assert!(kn_agent::apply::node_client(&machine.target).is_err());
     }
     // Where all of it is pinned, nothing needs to be remembered.
     put(&ca.pem);
-    machine.hands.root.remove(paths::discovered_ca()).unwrap();
+    machine.target.root.remove(paths::discovered_ca()).unwrap();
     assert_eq!(believed().unwrap(), ca.pem.as_bytes());
     assert!(machine.directory.path().exists());
 }

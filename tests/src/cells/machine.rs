@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::cell::{Cell, Impossible, Mode};
 use crate::{
     Artefacts, ControlPlane, Node,
-    agent::{self, Agent},
+    agent::{self, Agent, ensure_nothing_planned},
     containerd, floor, logs, wait_until, workload,
 };
 
@@ -89,8 +89,7 @@ fn ready(cell: Cell, control_plane: &ControlPlane, node: &Node, begun: Instant) 
         "rules of another mode: {tables}"
     );
     let lines = logs::prove(node)?;
-    let plan = node.exec(&["kn-agent", "plan"])?;
-    ensure!(plan.starts_with("nothing "), "{plan}");
+    ensure_nothing_planned(node)?;
     Ok(Proof { ready, kubelet: info("kubeletVersion"), runtime, lines })
 }
 

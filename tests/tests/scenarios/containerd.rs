@@ -38,8 +38,7 @@ fn is_ready(scenario: &Scenario, version: &str) -> Result<()> {
     ensure!(scenario.unit("docker.service", "ActiveState")? == "inactive");
     lab::prove_workload(&scenario.control_plane, &scenario.node)?;
     lab::prove_logs(&scenario.node)?;
-    let plan = scenario.node.exec(&["kn-agent", "plan"])?;
-    ensure!(plan.starts_with("nothing "), "{plan}");
+    lab::ensure_nothing_planned(&scenario.node)?;
     lab::say(scenario.node.exec(&["kn-agent", "status"])?);
     is_small(scenario)
 }

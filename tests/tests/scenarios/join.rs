@@ -131,7 +131,7 @@ fn a_second_run_changes_nothing(scenario: &Scenario) -> Result<()> {
     let started = |unit: &str| scenario.unit(unit, "ActiveEnterTimestampMonotonic");
     let units = ["docker.service", "cri-docker.service", "kubelet.service", "kube-proxy.service"];
     let times: Vec<String> = units.iter().map(|unit| started(unit)).collect::<Result<_>>()?;
-    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing "));
+    lab::ensure_nothing_planned(&scenario.node)?;
     scenario.node.exec(&["systemctl", "restart", "kn-agent"])?;
     scenario.wait_ready(JOIN)?;
     ensure!(scenario.node.sh(SNAPSHOT, &[])? == before, "files were written");
@@ -172,6 +172,5 @@ fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> R
     ensure!(proxy.contains(&format!("hostnameOverride: {name}")), "{proxy}");
     lab::prove_logs(&scenario.node)?;
     scenario.wait_message("upkeep", "turns strangers away")?;
-    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing "));
-    Ok(())
+    lab::ensure_nothing_planned(&scenario.node)
 }

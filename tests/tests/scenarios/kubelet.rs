@@ -92,7 +92,7 @@ fn pods_resolve_by_the_clusters_own_dns_service() -> Result<()> {
 
     scenario.node.exec(&["systemctl", "restart", "kn-agent"])?;
     scenario.wait_ready(JOIN)?;
-    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing "));
+    lab::ensure_nothing_planned(&scenario.node)?;
     // One that is made anew elsewhere is followed.
     kubectl.run(&["-n", "kube-system", "delete", "service", "kube-dns"])?;
     kubectl.create(&dns_service("10.96.0.11"))?;

@@ -47,8 +47,7 @@ fn change(scenario: &Scenario, mode: &str, rules: &str, others: &str) -> Result<
 
 /// Nothing is to do, and nothing of the clean-up is left.
 fn is_at_rest(scenario: &Scenario) -> Result<()> {
-    let plan = scenario.node.exec(&["kn-agent", "plan"])?;
-    ensure!(plan.starts_with("nothing "), "{plan}");
+    lab::ensure_nothing_planned(&scenario.node)?;
     for path in ["/var/lib/kn-agent/proxy-left", "/etc/systemd/system/kn-agent-proxy-cleanup.service"] {
         ensure!(!scenario.node.try_exec(&["test", "-e", path])?.status.success(), "{path} is left");
     }

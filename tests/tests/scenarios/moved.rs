@@ -27,8 +27,7 @@ fn is_at_home(scenario: &Scenario, plane: &ControlPlane) -> Result<()> {
     let log = std::fs::read_to_string(plane.audit_log())?;
     let watches = log.lines().filter(|line| line.contains(r#""username":"system:kube-proxy""#)).count();
     ensure!(watches > 0, "kube-proxy asks for nothing");
-    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing "));
-    Ok(())
+    lab::ensure_nothing_planned(&scenario.node)
 }
 
 /// The configuration for a cluster, without a token.

@@ -154,8 +154,7 @@ fn the_clusters_kube_proxy_is_respected(scenario: &Scenario) -> Result<()> {
     })?;
     ensure!(scenario.unit("kube-proxy.service", "LoadState")? == "not-found");
     ensure!(scenario.unit("kubelet.service", "LoadState")? == "loaded");
-    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing "));
-    Ok(())
+    lab::ensure_nothing_planned(&scenario.node)
 }
 
 fn no_token_is_needed_any_more(joining: &Joining, pin: &str) -> Result<()> {
@@ -228,7 +227,7 @@ fn kubernetes_1_20_joins_with_a_certificate_and_a_kubeconfig_made_before() -> Re
     ensure!(scenario.unit("kube-proxy.service", "ActiveState")? == "active");
     let left = scenario.node.sh("ls /var/lib/kubelet/pki /var/lib/kn-agent", &[])?;
     ensure!(!left.contains(".key") && !left.contains("kubelet-client"), "{left}");
-    ensure!(scenario.node.exec(&["kn-agent", "plan"])?.starts_with("nothing "));
+    lab::ensure_nothing_planned(&scenario.node)?;
 
     // Replaced, it is served after a restart of this kubelet, which reads it only then.
     let first = served(&scenario)?;

@@ -5,7 +5,7 @@ mod others;
 pub(super) use others::tunnels;
 
 use super::preflight::is_ignored;
-use super::{Verdict, View, bring_up, files, later, newest_write};
+use super::{Verdict, View, bring_up, host, later, newest_write};
 use crate::config::NetworkPlugin;
 use crate::desired::{cni, paths, units};
 use crate::observe::cni::Conf;
@@ -99,7 +99,7 @@ fn bridge(view: View<'_>) -> Verdict {
     let Some(pod_cidr) = pod_cidr(view) else {
         return Verdict::waiting(Reason::PodCidrMissing, "the Node has no podCIDR yet");
     };
-    match files::write(view, &cni::bridge(view.config, &pod_cidr)) {
+    match host::write(view, &cni::bridge(view.config, &pod_cidr)) {
         Ok(Some(step)) => Verdict::Act(vec![step]),
         // After the configuration, which others wait for.
         Ok(None) => {

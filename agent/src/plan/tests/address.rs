@@ -1,14 +1,12 @@
 //! Which address the node gets, from what, and what is said where none can be told.
 
-use super::messages::{joined, preflight, text};
+use super::messages::{check_said, joined, preflight, text};
 use super::world::World;
 use super::{Phase, Verdict, settle};
 use crate::config::Config;
 use crate::desired::address::Found;
 use crate::desired::{Facts, address, kubelet};
-use crate::observe::Observed;
-use crate::plan::View;
-use crate::plan::preflight::checks;
+use crate::observe::{Observed, facts};
 use crate::ports::addresses::LocalAddress;
 use crate::reason::Reason;
 
@@ -47,10 +45,7 @@ fn asked(networks: &'static [&str]) -> impl FnOnce(&mut Config, &mut Observed) {
 fn check(change: impl FnOnce(&mut Config, &mut Observed)) -> String {
     let mut world = World::fresh();
     world.edit(change);
-    let view = View { config: &world.config, desired: None, observed: &world.observed, now: world.now };
-    let check = checks(view).into_iter().find(|check| check.name == "address").unwrap();
-    let verdict = check.problem.map_or("ok", |problem| problem.0.as_str());
-    format!("{verdict}: {}", check.found)
+    check_said(&world, "address")
 }
 
 #[test]
@@ -186,4 +181,23 @@ fn an_interface_that_goes_down_under_a_node_restarts_nothing() {
     let host = &plan.verdicts[&Phase::Host];
     assert!(matches!(host, Verdict::Waiting { reason: Reason::NodeAddress, .. }), "{}", text(host));
     assert!(plan.steps().next().is_none());
+}
+
+#[test]
+fn what_is_missing_for_a_moment_changes_nothing_and_what_a_program_said_lasts_as_long_as_it() {
+    let mut before = World::fresh().observed.facts;
+    before.supplied_serves = Some(true);
+    assert!(before.route_address.is_some() && before.kubelet.version.is_some());
+    let mut fresh = before.clone();
+    (fresh.route_address, fresh.supplied_serves, fresh.kubelet.version) = (None, None, None);
+    let after = facts::after(&before, fresh.clone(), Some("systemd".to_owned()));
+    assert_eq!(
+        (after.route_address, after.supplied_serves, after.kubelet.version),
+        (before.route_address, before.supplied_serves, before.kubelet.version)
+    );
+    assert_eq!(after.engine_cgroup_driver.as_deref(), Some("systemd"));
+    fresh.route_address = "10.0.0.3".parse().ok();
+    fresh.kubelet.path = None;
+    let after = facts::after(&before, fresh.clone(), None);
+    assert_eq!((after.route_address, after.kubelet.version), (fresh.route_address, None));
 }

@@ -1,7 +1,7 @@
 //! Who reaches this node's ports: closed before anything listens, and open again when nothing is restricted any more.
 
 use super::arbitrary::restricted;
-use super::messages::{check_named, preflight, text};
+use super::messages::{check_said, preflight, text};
 use super::world::World;
 use super::{Phase, Step, Verdict, settle, steps};
 use crate::desired::{paths, units};
@@ -88,9 +88,9 @@ fn it_is_told_where_the_api_server_is_shut_out() {
             config.firewall.restrict[0].port = 10_250;
             config.firewall.restrict[0].allow = vec![network.parse().unwrap()];
         });
-        let check = check_named(&world, "firewall");
-        assert!(check.problem.is_none());
-        check.found
+        let said = check_said(&world, "firewall");
+        assert!(said.starts_with("ok: "), "{said}");
+        said
     };
     let server = World::fresh().config.cluster.server.host().to_owned();
     assert!(

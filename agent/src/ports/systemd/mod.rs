@@ -1,20 +1,23 @@
 //! systemd over D-Bus: units are read, enabled, started; a job's end is its signal *and* the state read again.
 
+mod jobs;
+mod signals;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::join_all;
 use serde::Deserialize;
-use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 
 use super::{Failure, program};
 use crate::reason::Reason;
+use jobs::Jobs;
+pub use signals::{Change, Signals};
 
 /// PID 1 may be busy with a reload for seconds; half a minute without an answer is trouble.
 const METHOD_TIMEOUT: Duration = Duration::from_secs(30);
-/// `JobRemoved` can be lost when a job ends during a reload (systemd before 239): state is read again this often.
-const RESYNC: Duration = Duration::from_secs(2);
 
 /// What every unit has.
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
@@ -45,8 +48,6 @@ trait Manager {
         runtime: bool,
         force: bool,
     ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
-    #[zbus(signal)]
-    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String);
 }
 
 /// A line of `ListUnitsByNames` (org.freedesktop.systemd1(5)).
@@ -105,6 +106,7 @@ impl UnitState {
 pub struct Systemd {
     connection: Connection,
     manager: ManagerProxy<'static>,
+    jobs: Arc<Jobs>,
 }
 
 fn trouble(what: &str, error: &zbus::Error) -> Failure {
@@ -124,7 +126,7 @@ impl Systemd {
         let connect = async {
             let connection = builder.method_timeout(METHOD_TIMEOUT).build().await?;
             let manager = ManagerProxy::new(&connection).await?;
-            Ok::<_, zbus::Error>(Self { connection, manager })
+            Ok::<_, zbus::Error>(Self { connection, manager, jobs: Arc::default() })
         };
         connect.await.map_err(|error| trouble("reach systemd on the system bus", &error))
     }
@@ -241,16 +243,22 @@ impl Systemd {
     /// The job's result was not `done`, or the unit is not active after it; with the unit's last log lines.
     pub async fn start(&self, unit: &'static str, restart: bool) -> Result<(), Failure> {
         let job = async {
+            let begin = async {
+                if restart {
+                    self.manager.restart_unit(unit, "replace").await
+                } else {
+                    self.manager.start_unit(unit, "replace").await
+                }
+            };
             // A unit that used up its start limit would refuse for a minute after its cause is mended; our own backoff
-            // is the limit. It fails where nothing had failed.
-            let _ = self.manager.reset_failed_unit(unit).await;
-            if restart {
-                self.manager.restart_unit(unit, "replace").await
-            } else {
-                self.manager.start_unit(unit, "replace").await
-            }
+            // is the limit. It fails where nothing had failed. Neither waits for the other's answer.
+            futures::join!(self.manager.reset_failed_unit(unit), begin).1
         };
-        let result = self.finished(job).await.map_err(|error| trouble(&format!("start `{unit}`"), &error))?;
+        let result = self
+            .jobs
+            .finished(&self.connection, job)
+            .await
+            .map_err(|error| trouble(&format!("start `{unit}`"), &error))?;
         let state = self.unit(unit).await?;
         let oneshot_done = state.active == "inactive" && result == "done";
         if state.is_active() || oneshot_done {
@@ -275,7 +283,8 @@ impl Systemd {
         if self.unit(unit).await?.load == "not-found" {
             return Ok(());
         }
-        let result = self.finished(self.manager.stop_unit(unit, "replace")).await;
+        let job = self.manager.stop_unit(unit, "replace");
+        let result = self.jobs.finished(&self.connection, job).await;
         result.map_err(|error| trouble(&format!("stop `{unit}`"), &error))?;
         match self.unit(unit).await? {
             state if state.is_active() => {
@@ -294,104 +303,19 @@ impl Systemd {
         done.map(|_| ()).map_err(|error| trouble(&format!("disable `{unit}`"), &error))
     }
 
-    /// The result of the job that `begin` begins, once it has ended.
-    async fn finished(
-        &self,
-        begin: impl Future<Output = zbus::Result<OwnedObjectPath>>,
-    ) -> zbus::Result<String> {
-        let mut removed = self.manager.receive_job_removed().await?;
-        let job = begin.await?;
-        loop {
-            match tokio::time::timeout(RESYNC, removed.next()).await {
-                Ok(Some(signal)) => {
-                    let args = signal.args()?;
-                    if args.job == job {
-                        return Ok(args.result.clone());
-                    }
-                }
-                Ok(None) => return Ok("lost".to_owned()),
-                Err(_) if !self.job_exists(&job).await => return Ok("lost".to_owned()),
-                Err(_) => {}
-            }
-        }
-    }
-
-    async fn job_exists(&self, job: &OwnedObjectPath) -> bool {
-        let properties = zbus::fdo::PropertiesProxy::builder(&self.connection)
-            .destination("org.freedesktop.systemd1")
-            .path(job.clone())
-            .build()
-            .await;
-        let Ok(properties) = properties else { return false };
-        let Ok(interface) = zbus::names::InterfaceName::try_from("org.freedesktop.systemd1.Job") else {
-            return false;
-        };
-        properties.get(interface, "Id").await.is_ok()
-    }
-
     /// Subscribes to systemd's signals. What is read after this and changes has its signal.
     ///
     /// # Errors
     /// The bus or systemd refuses.
     pub async fn signals(&self) -> Result<Signals, Failure> {
+        // None waits for another's answer: systemd and the bus take them in this order.
         let follow = async {
-            let rule = MatchRule::builder()
-                .msg_type(zbus::message::Type::Signal)
-                .sender("org.freedesktop.systemd1")
-                .interface("org.freedesktop.DBus.Properties")
-                .path_namespace("/org/freedesktop/systemd1/unit")
-                .build()?;
-            // Neither waits for the other's answer: systemd and the bus take them in this order.
-            let stream = MessageStream::for_match_rule(rule, &self.connection, None);
-            futures::try_join!(self.manager.subscribe(), stream)
+            let signals = Signals::subscribe(&self.connection);
+            futures::try_join!(self.manager.subscribe(), signals, self.jobs.listen(&self.connection))
         };
-        let followed: Result<((), MessageStream), zbus::Error> = follow.await;
+        let followed: zbus::Result<((), Signals, ())> = follow.await;
         followed
-            .map(|((), signals)| Signals(signals))
+            .map(|((), signals, ())| signals)
             .map_err(|error| trouble("subscribe to systemd's signals", &error))
-    }
-}
-
-/// What systemd tells of changed units.
-#[derive(Debug)]
-pub struct Signals(MessageStream);
-
-impl Signals {
-    /// Calls `changed` with the name of each unit of `units` that changes; returns when the bus goes away.
-    ///
-    /// `changed` must not wait: a stream that is not read holds up every answer on the connection.
-    pub async fn follow(mut self, units: &[&'static str], changed: impl Fn(&'static str)) {
-        let paths: BTreeMap<String, &'static str> =
-            units.iter().map(|unit| (object_path(unit), *unit)).collect();
-        while let Some(Ok(signal)) = self.0.next().await {
-            if let Some(unit) = signal.header().path().and_then(|path| paths.get(path.as_str())) {
-                changed(unit);
-            }
-        }
-    }
-}
-
-/// The object path of a unit: every byte but letters and digits as `_xx` (sd-bus, `bus_label_escape`).
-fn object_path(unit: &str) -> String {
-    use std::fmt::Write;
-    let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
-    for (index, byte) in unit.bytes().enumerate() {
-        if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {
-            path.push(char::from(byte));
-        } else {
-            let _ = write!(path, "_{byte:02x}");
-        }
-    }
-    path
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn object_path_escapes_as_systemd_does() {
-        assert_eq!(
-            super::object_path("kube-proxy.service"),
-            "/org/freedesktop/systemd1/unit/kube_2dproxy_2eservice"
-        );
     }
 }
