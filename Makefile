@@ -18,7 +18,7 @@ export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 LAB := cargo run --locked --quiet -p kn-agent-tests --bin lab --
 
-.PHONY: all build deb image lab demo bench crash attacks approver-bench differential test test-long test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain help
+.PHONY: all build deb image lab demo bench crash attacks approver-bench differential test test-programs test-long test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,8 +74,13 @@ test-versions: lab-toolchain # The versions' data, and what is written for each,
 test-machine: lab-toolchain deb ## A whole emulated machine: cgroup v2 under both drivers, kube-proxy's ipvs; the record goes to docs/evidence (root, 6 minutes)
 	KN_AGENT_LAB_MACHINE=$(CURDIR)/docs/evidence/machine.md cargo test --locked -p kn-agent-tests --test scenarios -- machine::
 
-test: lab-toolchain deb ## Every test, in the lab too (root)
+# The program as it ships is linked on one processor, for minutes: the tests are compiled beside that.
+test: lab-toolchain ## Every test, in the lab too (root)
+	$(MAKE) --no-print-directory -j2 deb test-programs
 	cargo test --locked --workspace -- --test-threads=6
+
+test-programs: toolchain
+	cargo test --locked --workspace --no-run
 
 test-long: lab-toolchain deb lab ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
 	$(LAB) rotation

@@ -38,6 +38,8 @@ impl Kubectl {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
+        // It ends before its garbage would matter; collecting it is a quarter of its processor time.
+        command.env("GOGC", "off");
         command
     }
 

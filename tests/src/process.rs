@@ -16,21 +16,24 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::interrupt;
 
-/// How often conditions are looked at that nothing signals.
-const POLL: Duration = Duration::from_millis(20);
+/// The least and the most between two looks at a condition that nothing signals.
+const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-/// Looks until `look` finds something, for at most `limit`. An error of `look` ends the wait.
+/// Looks until `look` finds something, for at most `limit`. An error of `look` ends the wait. Between looks is twice the time
+/// that one takes: a kubectl after the other keeps a processor from what is waited for.
 pub fn wait_until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
+        let begin = Instant::now();
         if let Some(found) = look()? {
             return Ok(found);
         }
+        let took = begin.elapsed();
         interrupt::check()?;
         if Instant::now() >= deadline {
             bail!("waited {} s in vain for {what}", limit.as_secs_f32());
         }
-        thread::sleep(POLL);
+        thread::sleep((took * 2).clamp(POLL.0, POLL.1));
     }
 }
 
@@ -136,7 +139,7 @@ impl Daemon {
             if Instant::now() >= deadline {
                 return false;
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL.0);
         }
     }
 }

@@ -8,23 +8,43 @@ use tokio::time::{Duration, Instant};
 /// For how long a good answer is not asked for again. A bad one always is.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// Units whose programs answered well, each since which of its starts and when it was asked.
-#[derive(Debug, Default)]
-pub struct Lately(BTreeMap<&'static str, (u64, Instant)>);
+/// Units whose programs answered well, each since which of its starts and in the look of when.
+#[derive(Debug)]
+pub struct Lately {
+    answers: BTreeMap<&'static str, (u64, Instant)>,
+    look: Instant,
+}
+
+impl Default for Lately {
+    fn default() -> Self {
+        Self { answers: BTreeMap::new(), look: Instant::now() }
+    }
+}
 
 impl Lately {
-    /// Whether the program of `unit`, which started at `since` (microseconds since 1970), answered well just now.
-    pub fn answered(&self, unit: &str, since: u64) -> bool {
-        self.0.get(unit).is_some_and(|(start, at)| *start == since && at.elapsed() < LATELY)
+    /// A look begins: until the next one, the same is known.
+    pub fn begin(&mut self) {
+        self.look = Instant::now();
     }
 
-    /// Remembers how it answered. What was not asked again keeps its time.
+    /// Whether the program of `unit`, which started at `since` (microseconds since 1970), need not be asked in this look.
+    pub fn answered(&self, unit: &str, since: u64) -> bool {
+        let is_good = |at: Instant| self.look.duration_since(at) < LATELY;
+        self.answers.get(unit).is_some_and(|&(start, at)| start == since && is_good(at))
+    }
+
+    /// Remembers how it answered in this look. What was not asked keeps its time.
     pub fn learn(&mut self, unit: &'static str, since: u64, well: bool) {
         if !well {
-            self.0.remove(unit);
+            self.answers.remove(unit);
         } else if !self.answered(unit, since) {
-            self.0.insert(unit, (since, Instant::now()));
+            self.answers.insert(unit, (since, self.look));
         }
+    }
+
+    /// When what this look took for granted is to be asked again.
+    pub fn due(&self) -> Option<Instant> {
+        self.answers.values().filter(|(_, at)| *at < self.look).map(|(_, at)| *at + LATELY).min()
     }
 }
 
@@ -35,15 +55,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_good_answer_is_remembered_for_a_moment_and_for_one_start() {
         let mut lately = Lately::default();
+        let first = Instant::now();
         assert!(!lately.answered("docker.service", 7));
         lately.learn("docker.service", 7, true);
+        assert_eq!(lately.due(), None, "what was asked in this look is not asked again for it");
+        tokio::time::advance(Duration::from_millis(900)).await;
+        lately.begin();
         assert!(lately.answered("docker.service", 7));
         assert!(!lately.answered("docker.service", 8) && !lately.answered("kubelet.service", 7));
-        tokio::time::advance(Duration::from_millis(900)).await;
-        lately.learn("docker.service", 7, true);
+        // This look takes so long that the answer is old at its end.
         tokio::time::advance(Duration::from_millis(200)).await;
-        assert!(!lately.answered("docker.service", 7), "what was not asked again has grown no younger");
         lately.learn("docker.service", 7, true);
+        assert_eq!(lately.due(), Some(first + LATELY), "what was not asked has grown no younger");
+        lately.begin();
+        assert!(!lately.answered("docker.service", 7));
+        lately.learn("docker.service", 7, true);
+        assert_eq!(lately.due(), None);
         lately.learn("docker.service", 7, false);
         assert!(!lately.answered("docker.service", 7));
     }

@@ -6,6 +6,7 @@ use super::preflight::is_ignored;
 use super::{Step, Verdict, View, bring_up, host, later, newest_write};
 use crate::config::Config;
 use crate::desired::{Desired, firewall, paths, units};
+use crate::observe::active_since;
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
 
@@ -68,10 +69,7 @@ pub(super) fn in_place(view: View<'_>) -> Option<Verdict> {
 /// Loads the table again after another unit took it away: one that starts with the other is told by systemd (`PartOf=`),
 /// but not when that one starts for the first time.
 fn taken_away(view: View<'_>) -> Option<Step> {
-    let since = |unit| {
-        let state = view.observed.units.get(unit)?.as_ref().ok()?;
-        state.is_active().then_some(state.active_since_usec)
-    };
+    let since = |unit| active_since(&view.observed.units, unit);
     let other = since(units::NFTABLES)?;
     // One from the future says that the clock was set back, and would ask for a restart until it is reached.
     let now = u64::try_from(view.now.as_microsecond()).ok()?;

@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// What is in the way, as text: it can't be executed, failed, or took more than 30 s.
 pub async fn output(program: &Path, args: &[&str]) -> Result<String, String> {
-    // What is asked here ends at once: a Go program need not collect its garbage before. That is a quarter of the
-    // processor time of `kubelet --version` (1.36: 113 ms, 90 without), beside which the engine starts.
+    // A Go program that is asked for its version ends at once and need not collect its garbage before. That is a quarter
+    // of the processor time of `kubelet --version` (1.36: 113 ms, 90 without), beside which the engine starts.
     let mut command = Command::new(program);
     let run = command.args(args).env("GOGC", "off").stdin(Stdio::null()).kill_on_drop(true).output();
     let shown = || format!("`{} {}`", program.display(), args.join(" "));

@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::apply::{self, Outcome, Target};
 use crate::config::Config;
@@ -129,6 +130,7 @@ impl Reconciler {
             let plan = self.pass().await;
             notify::alive();
             let pause = plan.requeue().map_or(watchdog, until).min(watchdog);
+            let pause = self.lately.due().map_or(pause, |at| pause.min(at.duration_since(Instant::now())));
             tokio::select! {
                 () = &mut stop => return End::Stopped,
                 () = &mut config_changed => return End::ConfigChanged,
@@ -177,6 +179,7 @@ impl Reconciler {
         }
         let desired = desired::desired(&self.target.config, &self.facts);
         let stale = self.units.stale(&self.target.config);
+        self.lately.begin();
         let inputs = Inputs {
             root: &self.target.root,
             systemd: &self.target.systemd,

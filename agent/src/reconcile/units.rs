@@ -105,3 +105,47 @@ impl Reconciler {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HostFacts, Sources, load};
+
+    fn known(active: &str) -> Units {
+        let state =
+            UnitState { load: "loaded".to_owned(), active: active.to_owned(), ..UnitState::default() };
+        let units = Units { known: BTreeMap::from([(units::KUBELET, Ok(state))]), ..Units::default() };
+        Units { all_read_at: Some(Instant::now()), ..units }
+    }
+
+    fn said(units: &Units, active: &str) {
+        let change = Change::new(active, "running", 7);
+        units.news.lock().unwrap().said.insert(units::KUBELET, change);
+    }
+
+    fn stale(units: &mut Units) -> Vec<&'static str> {
+        let ca = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
+        let env = [("SERVER", "https://10.0.0.10:6443"), ("CA__DATA", &ca)];
+        let env = env.map(|(name, value)| (format!("KN_AGENT_CLUSTER__{name}"), value.to_owned()));
+        let root = tempfile::tempdir().unwrap();
+        let sources = Sources { root: root.path().to_owned(), only: None, env: env.to_vec() };
+        let host = HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() };
+        units.stale(&load(&sources, &host).unwrap().config)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_signal_says_is_known_and_what_it_does_not_say_is_read() {
+        let mut units = known("failed");
+        said(&units, "active");
+        assert!(stale(&mut units).is_empty());
+        assert!(units.known[units::KUBELET].as_ref().unwrap().is_active());
+        said(&units, "inactive");
+        assert_eq!(stale(&mut units), [units::KUBELET]);
+        // A step of ours makes it stale whatever a signal says.
+        said(&units, "active");
+        units.touch([units::KUBELET]);
+        assert_eq!(stale(&mut units), [units::KUBELET]);
+        tokio::time::advance(TRUST).await;
+        assert!(stale(&mut units).len() > 1, "all are read twice a minute");
+    }
+}

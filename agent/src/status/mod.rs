@@ -62,7 +62,7 @@ pub struct PhaseStatus {
     pub reason: Option<Reason>,
     /// What was found.
     pub message: String,
-    /// What is being done, in order; empty where nothing is.
+    /// What is being done, in order, or would be by a daemon that does not run; empty where nothing is.
     #[serde(default)]
     pub steps: Vec<String>,
     /// What usually helps.

@@ -59,7 +59,7 @@ pub fn render_changes(before: &Document, document: &Document) -> String {
             told.hint = None;
         }
         if phase.state == State::Acting {
-            told.message = shortened(&phase.steps);
+            told.message = shortened(&phase.steps).unwrap_or_else(|| phase.message.clone());
         }
         let _ = write!(text, "{at:>9}");
         line(&mut text, &told, "");
@@ -76,16 +76,24 @@ fn title(document: &Document, head: &str) -> String {
 
 /// Whether nothing of `phase` is worth a line after `known`: the same, or the same steps without those that are done.
 fn is_told(known: &PhaseStatus, phase: &PhaseStatus) -> bool {
-    let is_part = || phase.steps.iter().all(|step| known.steps.contains(step));
-    let is_same = || known.reason == phase.reason && known.message == phase.message;
-    known.state == phase.state && if phase.state == State::Acting { is_part() } else { is_same() }
+    let is_told = if phase.steps.is_empty() {
+        known.reason == phase.reason && known.message == phase.message
+    } else {
+        phase.steps.iter().all(|step| known.steps.contains(step))
+    };
+    known.state == phase.state && is_told
 }
 
 /// The first two steps of several, and how many more there are.
-fn shortened(steps: &[String]) -> String {
+///
+/// `None` where there is none: a daemon of before 0.2 lists none.
+fn shortened(steps: &[String]) -> Option<String> {
     match steps {
-        [first, second, more @ ..] if more.len() > 1 => format!("{first}, {second} and {} more", more.len()),
-        _ => steps.join(", "),
+        [] => None,
+        [first, second, more @ ..] if more.len() > 1 => {
+            Some(format!("{first}, {second} and {} more", more.len()))
+        }
+        _ => Some(steps.join(", ")),
     }
 }
 
@@ -202,6 +210,8 @@ mod tests {
         assert_eq!(render_changes(&before, &all), "    4.0 s  ▶ host           make a, make b and 2 more\n");
         assert_eq!(render_changes(&all, &host(&["write c, d", "start e"])), "");
         assert_eq!(render_changes(&all, &host(&["write f"])), "    4.0 s  ▶ host           write f\n");
+        let older = document(false, &[(Phase::Host, State::Acting, None, "write g")]);
+        assert_eq!(render_changes(&all, &older), "    4.0 s  ▶ host           write g\n");
     }
 
     #[test]

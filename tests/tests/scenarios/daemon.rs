@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::scenario::{JOIN, Scenario};
+use crate::scenario::{DROP_IN, JOIN, Scenario};
 use anyhow::{Context as _, Result, ensure};
 use lab::{Minor, wait_until};
 
@@ -23,6 +23,7 @@ fn the_daemon_is_one_is_restarted_when_stuck_ends_when_told_and_outlives_the_bus
     a_second_one_says_so_and_ends(&scenario)?;
     the_bus_may_go_away(&scenario, &["systemctl", "restart", "dbus.service"])?;
     the_bus_may_go_away(&scenario, &["systemctl", "kill", "-s", "KILL", "dbus.service"])?;
+    another_configuration_leaves_nothing_of_the_one_before_it(&scenario)?;
     it_ends_when_told(&scenario)?;
     one_that_is_stuck_is_restarted_and_an_idle_one_is_not(&scenario)
 }
@@ -58,6 +59,36 @@ fn the_bus_may_go_away(scenario: &Scenario, how: &[&str]) -> Result<()> {
     ));
     ensure!(scenario.incarnation()? == daemon, "the daemon was restarted");
     Ok(())
+}
+
+fn another_configuration_leaves_nothing_of_the_one_before_it(scenario: &Scenario) -> Result<()> {
+    const ROUNDS: usize = 5;
+    let node = &scenario.node;
+    let open = || -> Result<usize> {
+        let files = node.sh("ls /proc/$(systemctl show -P MainPID kn-agent)/fd | wc -l", &[])?;
+        Ok(files.trim().parse()?)
+    };
+    let loads = || -> Result<usize> {
+        let log = node.exec(&["journalctl", "-u", AGENT, "-o", "cat", "--no-pager"])?;
+        Ok(log.matches("the configuration changed").count())
+    };
+    let change = |round: usize| -> Result<usize> {
+        let before = loads()?;
+        node.put(DROP_IN, format!("preflight: {{ignore: [{}]}}\n", ["swap", "address"][round % 2]), 0o644)?;
+        wait_until("the configuration to be read", JOIN, || Ok((loads()? > before).then_some(())))?;
+        // A start goes over the bus, too: what it listens with is not to be left either.
+        node.exec(&["systemctl", "stop", "kube-proxy.service"])?;
+        wait_until("kube-proxy to be brought up again", JOIN, || {
+            Ok((scenario.unit("kube-proxy.service", "ActiveState")? == "active").then_some(()))
+        })?;
+        scenario.wait_ready(JOIN)?;
+        open()
+    };
+    let counts: Vec<usize> = (0..=ROUNDS).map(change).collect::<Result<_>>()?;
+    // One that is asked for its version just then has some open for a moment.
+    ensure!(counts[1..].iter().min() <= counts.first(), "the daemon has ever more files open: {counts:?}");
+    node.exec(&["rm", DROP_IN])?;
+    scenario.wait_ready(JOIN).map(drop)
 }
 
 fn it_ends_when_told(scenario: &Scenario) -> Result<()> {

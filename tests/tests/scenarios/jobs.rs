@@ -83,5 +83,34 @@ fn every_end_of_a_job_is_told_and_none_is_waited_for_in_vain() -> Result<()> {
     }
     let status = reloading.join().ok().context("the reloads' thread panicked")??;
     ensure!(status.success() && starts >= 10, "{starts} starts beside the reloads ({status})");
+    connections_are_made_beside_a_flood_of_changes(&node, &runtime, &bus)
+}
+
+/// Signals that nobody reads yet once held up the answer that a new connection waits for.
+fn connections_are_made_beside_a_flood_of_changes(
+    node: &Node,
+    runtime: &tokio::runtime::Runtime,
+    bus: &str,
+) -> Result<()> {
+    const FLOOD: &str = "for i in $(seq 20); do systemctl start --no-block lab-many@{1..40}.service; \
+        systemctl stop --no-block lab-many@{1..40}.service; done";
+    node.put(
+        "/etc/systemd/system/lab-many@.service",
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+        0o644,
+    )?;
+    node.exec(&["systemctl", "daemon-reload"])?;
+    let mut flood = node.command(&["bash", "-c", FLOOD])?;
+    let flooding = thread::spawn(move || flood.status());
+    let mut connections = 0;
+    while !flooding.is_finished() {
+        let begun = Instant::now();
+        let signals = runtime.block_on(async { Systemd::connect(Some(bus)).await?.signals().await });
+        ensure!(signals.is_ok(), "connection {connections}: {signals:?}");
+        ensure!(begun.elapsed() < LIMIT, "connection {connections} took {:?}", begun.elapsed());
+        connections += 1;
+    }
+    let status = flooding.join().ok().context("the flood's thread panicked")??;
+    ensure!(status.success() && connections >= 10, "{connections} connections ({status})");
     Ok(())
 }

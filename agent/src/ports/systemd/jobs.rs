@@ -5,20 +5,32 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::sync::OnceCell;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at};
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
 
-/// `JobRemoved` can be lost when a job ends during a reload (systemd before 239): state is read again this often.
+use super::property;
+
+/// `JobRemoved` can be lost when a job ends during a reload (systemd before 239): whether the job is still there is looked
+/// at this often.
 const RESYNC: Duration = Duration::from_secs(2);
 
-/// Ends that may wait to be read: more than our units, since a boot's come, too. Who is behind looks whether its job is left.
+/// Ends that may wait to be read: more than our units, since those of a boot come, too.
 const BACKLOG: usize = 64;
 
 /// A job and its result: `done`, `failed`, `dependency`, `timeout`, `canceled` …
 type End = (OwnedObjectPath, String);
 
-/// The ends of jobs, listened to from the first one on at the latest: each start would otherwise ask the bus for them first.
+/// The ends of jobs, listened to from the first start on at the latest: each would otherwise ask the bus for them anew.
 #[derive(Debug, Default)]
-pub(super) struct Jobs(OnceCell<broadcast::Sender<End>>);
+pub(super) struct Jobs(OnceCell<Listener>);
+
+/// Hears of ends until it is dropped; it holds no sender, so that the end of the connection is the end of the channel.
+#[derive(Debug)]
+struct Listener {
+    ends: broadcast::Receiver<End>,
+    _task: JoinSet<()>,
+}
 
 impl Jobs {
     /// Has the bus send the ends of jobs.
@@ -32,21 +44,36 @@ impl Jobs {
         connection: &Connection,
         begin: impl Future<Output = zbus::Result<OwnedObjectPath>>,
     ) -> zbus::Result<String> {
-        let mut ends = self.0.get_or_try_init(|| listen(connection)).await?.subscribe();
+        let ends = self.0.get_or_try_init(|| listen(connection)).await?.ends.resubscribe();
         let job = begin.await?;
-        loop {
-            match tokio::time::timeout(RESYNC, ends.recv()).await {
-                Ok(Ok((ended, result))) if ended == job => return Ok(result),
-                Ok(Err(RecvError::Closed)) => return Ok("lost".to_owned()),
-                Err(_) if !exists(connection, &job).await => return Ok("lost".to_owned()),
-                Ok(Ok(_) | Err(RecvError::Lagged(_))) | Err(_) => {}
-            }
+        let exists =
+            || async { property(connection, &job, "org.freedesktop.systemd1.Job", "Id").await.is_ok() };
+        Ok(result_of(&job, ends, exists).await.unwrap_or_else(|| "lost".to_owned()))
+    }
+}
+
+/// The result of `job`, heard of or not any more to be heard of.
+async fn result_of<Looked: Future<Output = bool>>(
+    job: &OwnedObjectPath,
+    mut ends: broadcast::Receiver<End>,
+    exists: impl Fn() -> Looked,
+) -> Option<String> {
+    let mut resync = interval_at(Instant::now() + RESYNC, RESYNC);
+    loop {
+        tokio::select! {
+            end = ends.recv() => match end {
+                Ok((ended, result)) if ended == *job => return Some(result),
+                Ok(_) => {}
+                Err(RecvError::Closed) => return None,
+                Err(RecvError::Lagged(_)) => resync.reset_immediately(),
+            },
+            _ = resync.tick() => if !exists().await { return None },
         }
     }
 }
 
 /// Hands on every job's end for as long as the connection lasts.
-async fn listen(connection: &Connection) -> zbus::Result<broadcast::Sender<End>> {
+async fn listen(connection: &Connection) -> zbus::Result<Listener> {
     let rule = MatchRule::builder()
         .msg_type(zbus::message::Type::Signal)
         .sender("org.freedesktop.systemd1")
@@ -54,30 +81,62 @@ async fn listen(connection: &Connection) -> zbus::Result<broadcast::Sender<End>>
         .member("JobRemoved")
         .build()?;
     let mut signals = MessageStream::for_match_rule(rule, connection, None).await?;
-    let (ends, _) = broadcast::channel(BACKLOG);
-    let told = ends.clone();
-    tokio::spawn(async move {
+    let (sender, ends) = broadcast::channel(BACKLOG);
+    let mut task = JoinSet::new();
+    task.spawn(async move {
         while let Some(Ok(signal)) = signals.next().await {
             if let Ok((_, job, _, result)) =
                 signal.body().deserialize::<(u32, OwnedObjectPath, String, String)>()
             {
                 // Nobody may be waiting for one.
-                let _ = told.send((job, result));
+                let _ = sender.send((job, result));
             }
         }
     });
-    Ok(ends)
+    Ok(Listener { ends, _task: task })
 }
 
-async fn exists(connection: &Connection, job: &OwnedObjectPath) -> bool {
-    let properties = zbus::fdo::PropertiesProxy::builder(connection)
-        .destination("org.freedesktop.systemd1")
-        .path(job.clone())
-        .build()
-        .await;
-    let Ok(properties) = properties else { return false };
-    let Ok(interface) = zbus::names::InterfaceName::try_from("org.freedesktop.systemd1.Job") else {
-        return false;
-    };
-    properties.get(interface, "Id").await.is_ok()
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn job(number: u32) -> OwnedObjectPath {
+        format!("/org/freedesktop/systemd1/job/{number}").try_into().unwrap()
+    }
+
+    fn end(number: u32) -> End {
+        (job(number), format!("result {number}"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_jobs_end_is_heard_and_one_that_is_not_is_not_waited_for_in_vain() {
+        let (sender, ends) = broadcast::channel(2);
+        let asked = Cell::new(0);
+        let exists = || {
+            asked.set(asked.get() + 1);
+            std::future::ready(asked.get() < 3)
+        };
+        // It came before the answer that named the job.
+        sender.send(end(6)).unwrap();
+        sender.send(end(7)).unwrap();
+        assert_eq!(result_of(&job(7), ends.resubscribe(), &exists).await, None);
+        assert_eq!(asked.get(), 3, "whoever hears of nothing looks every two seconds");
+        let waiting = sender.subscribe();
+        sender.send(end(7)).unwrap();
+        assert_eq!(result_of(&job(7), waiting, &exists).await.as_deref(), Some("result 7"));
+        // Too many others ended meanwhile: it is looked at once.
+        let (behind, begun) = (sender.subscribe(), Instant::now());
+        for other in [7, 8, 9, 10] {
+            sender.send(end(other)).unwrap();
+        }
+        assert_eq!(result_of(&job(7), behind, &exists).await, None);
+        assert!(begun.elapsed() < RESYNC);
+        // The bus has gone.
+        let last = sender.subscribe();
+        drop(sender);
+        assert_eq!(result_of(&job(7), last, &exists).await, None);
+        assert!(begun.elapsed() < RESYNC);
+    }
 }

@@ -206,18 +206,7 @@ impl Systemd {
         T: TryFrom<OwnedVariant>,
         T::Error: Into<zbus::Error>,
     {
-        let answer = self
-            .connection
-            .call_method(
-                Some("org.freedesktop.systemd1"),
-                path,
-                Some("org.freedesktop.DBus.Properties"),
-                "Get",
-                &(interface, name),
-            )
-            .await?;
-        let value: OwnedVariant = answer.body().deserialize()?;
-        T::try_from(value).map_err(Into::into)
+        T::try_from(property(&self.connection, path, interface, name).await?).map_err(Into::into)
     }
 
     /// Makes systemd read its unit files again.
@@ -318,4 +307,17 @@ impl Systemd {
             .map(|((), signals, ())| signals)
             .map_err(|error| trouble("subscribe to systemd's signals", &error))
     }
+}
+
+/// A property of one of systemd's objects.
+async fn property(
+    connection: &Connection,
+    path: &OwnedObjectPath,
+    interface: &str,
+    name: &str,
+) -> zbus::Result<OwnedVariant> {
+    let (systemd, properties) = ("org.freedesktop.systemd1", "org.freedesktop.DBus.Properties");
+    let what = (interface, name);
+    let answer = connection.call_method(Some(systemd), path, Some(properties), "Get", &what).await?;
+    answer.body().deserialize()
 }

@@ -3,13 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures::StreamExt;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinSet;
 use zbus::{Connection, MatchRule, MessageStream, OwnedVariant};
 
 use super::{UNIT, UnitState};
 
 /// Signals of changed units.
+///
+/// They are taken off the connection as they come, whoever reads them when: a stream of the bus that is not read holds up
+/// every answer after 64 messages. A connection that was made beside a start of many units waited for the answer to its
+/// `Subscribe` behind them, for ever.
 #[derive(Debug)]
-pub struct Signals(MessageStream);
+pub struct Signals {
+    changes: UnboundedReceiver<(String, Change)>,
+    _task: JoinSet<()>,
+}
 
 impl Signals {
     /// Has the bus send them.
@@ -23,18 +32,28 @@ impl Signals {
             // services and mounts of the machine, stays on the bus.
             .arg(0, UNIT)
             .build()?;
-        MessageStream::for_match_rule(rule, connection, None).await.map(Self)
+        let mut signals = MessageStream::for_match_rule(rule, connection, None).await?;
+        let (sender, changes) = unbounded_channel();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            while let Some(Ok(signal)) = signals.next().await {
+                let path = signal.header().path().map(|path| path.as_str().to_owned());
+                let change = Change::of(&signal).unwrap_or_default();
+                if path.is_some_and(|path| sender.send((path, change)).is_err()) {
+                    return;
+                }
+            }
+        });
+        Ok(Self { changes, _task: task })
     }
 
     /// Calls `changed` with the name of each unit of `units` that changes, and to what; returns when the bus goes away.
-    ///
-    /// `changed` must not wait: a stream that is not read holds up every answer on the connection.
     pub async fn follow(mut self, units: &[&'static str], changed: impl Fn(&'static str, Change)) {
         let paths: BTreeMap<String, &'static str> =
             units.iter().map(|unit| (object_path(unit), *unit)).collect();
-        while let Some(Ok(signal)) = self.0.next().await {
-            if let Some(unit) = signal.header().path().and_then(|path| paths.get(path.as_str())) {
-                changed(unit, Change::of(&signal).unwrap_or_default());
+        while let Some((path, change)) = self.changes.recv().await {
+            if let Some(unit) = paths.get(&path) {
+                changed(unit, change);
             }
         }
     }
@@ -49,6 +68,12 @@ pub struct Change {
 }
 
 impl Change {
+    #[cfg(test)]
+    pub(crate) fn new(active: &str, sub: &str, since: u64) -> Self {
+        let text = |text: &str| Some(text.to_owned());
+        Self { active: text(active), sub: text(sub), active_since_usec: Some(since) }
+    }
+
     fn of(signal: &zbus::Message) -> Option<Self> {
         type Body = (String, HashMap<String, OwnedVariant>, Vec<String>);
         let (_, mut values, _): Body = signal.body().deserialize().ok()?;
@@ -59,15 +84,13 @@ impl Change {
         Some(Self { active, sub, active_since_usec })
     }
 
-    /// Takes it over into what is known of the unit; `false` where systemd must be asked: of what is neither up nor down
-    /// more is to be known, and a signal older than the last answer says nothing.
+    /// Takes it over into what is known of the unit; `false` where systemd must be asked: of what is not up more is to be
+    /// known (how it ended, whether it is there at all), and what was up before is no news.
     pub fn apply(&self, state: &mut UnitState) -> bool {
         let Self { active: Some(active), sub: Some(sub), active_since_usec: Some(since) } = self else {
             return false;
         };
-        let is_active = active == "active";
-        let is_news = !is_active || *since >= state.active_since_usec;
-        if state.load != "loaded" || !(is_active || active == "inactive") || !is_news {
+        if state.load != "loaded" || active != "active" || *since < state.active_since_usec {
             return false;
         }
         *state = UnitState {
@@ -76,7 +99,7 @@ impl Change {
             sub: sub.clone(),
             enabled: std::mem::take(&mut state.enabled),
             needs_reload: state.needs_reload,
-            active_since_usec: if is_active { *since } else { 0 },
+            active_since_usec: *since,
             ..UnitState::default()
         };
         true
@@ -110,12 +133,11 @@ mod tests {
     }
 
     fn change(active: &str, since: u64) -> Change {
-        let text = |text: &str| Some(text.to_owned());
-        Change { active: text(active), sub: text("running"), active_since_usec: Some(since) }
+        Change::new(active, "running", since)
     }
 
     #[test]
-    fn a_signal_says_that_a_unit_is_up_or_down_and_else_that_it_is_to_be_asked() {
+    fn a_signal_says_that_a_unit_is_up_and_else_that_systemd_is_to_be_asked() {
         let loaded = UnitState {
             load: "loaded".to_owned(),
             active: "activating".to_owned(),
@@ -128,10 +150,9 @@ mod tests {
         assert!(change("active", 7).apply(&mut state));
         assert!(state.is_active() && state.enabled == "enabled" && state.active_since_usec == 7);
         assert!(state.restarts == 0 && state.log.is_empty(), "of what is up nothing else is known");
-        // Sent before it started anew, read after that.
+        // Of the start before the one that is known.
         assert!(!change("active", 6).apply(&mut state));
-        assert!(change("inactive", 7).apply(&mut state) && state.active_since_usec == 0);
-        for unclear in ["activating", "deactivating", "failed", "reloading"] {
+        for unclear in ["activating", "deactivating", "failed", "inactive", "reloading"] {
             assert!(!change(unclear, 7).apply(&mut loaded.clone()), "{unclear}");
         }
         assert!(!Change::default().apply(&mut loaded.clone()));
