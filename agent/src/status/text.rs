@@ -86,7 +86,7 @@ fn is_told(known: &PhaseStatus, phase: &PhaseStatus) -> bool {
 
 /// The first two steps of several, and how many more there are.
 ///
-/// `None` where there is none: a daemon of before 0.2 lists none.
+/// `None` where there is none: an older daemon lists none.
 fn shortened(steps: &[String]) -> Option<String> {
     match steps {
         [] => None,
