@@ -29,6 +29,7 @@ fn a_join_is_hardly_slower_than_starting_what_it_starts_and_an_idle_daemon_costs
     ensure!(idle.resident_kib <= 15 * 1024, "{idle}");
     // A watch that is renewed every 200 s may fall into this time once.
     ensure!(idle.written == 0 && idle.requests <= 1, "{idle}");
+    ensure!(idle.processor_ms <= bench::IDLE_LIMIT * idle.seconds, "{idle}");
     let binary = env::var_os("KN_AGENT").context("KN_AGENT is not set: run `make test`")?;
     let size = std::fs::metadata(binary)?.len();
     ensure!(size <= 12 << 20, "the program has {size} bytes");

@@ -22,9 +22,13 @@ impl Default for Lately {
 }
 
 impl Lately {
-    /// A look begins: until the next one, the same is known.
+    /// A look begins: until the next one, the same is known. Where one answer is old, all are asked again, together: one by
+    /// one each would be taken for granted by the look that asks for another, and there would be a look every second.
     pub fn begin(&mut self) {
         self.look = Instant::now();
+        if self.answers.values().any(|(_, at)| self.look.duration_since(*at) >= LATELY) {
+            self.answers.clear();
+        }
     }
 
     /// Whether the program of `unit`, which started at `since` (microseconds since 1970), need not be asked in this look.
@@ -73,5 +77,27 @@ mod tests {
         assert_eq!(lately.due(), None);
         lately.learn("docker.service", 7, false);
         assert!(!lately.answered("docker.service", 7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_of_different_times_are_asked_again_together_and_then_not_any_more() {
+        let mut lately = Lately::default();
+        lately.learn("docker.service", 7, true);
+        for (milliseconds, unit) in [(300, "kubelet.service"), (300, "kube-proxy.service")] {
+            tokio::time::advance(Duration::from_millis(milliseconds)).await;
+            lately.begin();
+            lately.learn(unit, 7, true);
+        }
+        let mut looks = 0;
+        while let Some(due) = lately.due() {
+            tokio::time::advance(due.duration_since(Instant::now())).await;
+            lately.begin();
+            for unit in ["docker.service", "kubelet.service", "kube-proxy.service"] {
+                lately.learn(unit, 7, true);
+            }
+            looks += 1;
+            assert!(looks < 3, "one look leads to another for ever");
+        }
+        assert_eq!(looks, 1);
     }
 }

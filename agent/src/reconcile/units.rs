@@ -84,7 +84,7 @@ impl Reconciler {
         let connected = Systemd::connect(self.bus.as_deref()).await;
         self.target.systemd = connected;
         if let Ok(systemd) = &self.target.systemd {
-            match systemd.signals().await {
+            match systemd.signals(units::ALL).await {
                 Ok(signals) => self.follow_units(signals),
                 Err(failure) => self.target.systemd = Err(failure),
             }
@@ -100,7 +100,7 @@ impl Reconciler {
                 // A full channel means that the loop is woken anyway.
                 let _ = wake.try_send(Wake::Units);
             };
-            signals.follow(units::ALL, note).await;
+            signals.follow(note).await;
             let _ = wake.send(Wake::BusLost).await;
         });
     }

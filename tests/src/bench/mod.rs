@@ -40,6 +40,10 @@ const RATIO_LIMIT: f64 = 1.15;
 /// What the daemon may take by itself to READY=1, milliseconds: the median less that of the sandbox.
 const READY_LIMIT: f64 = 50.0;
 
+/// What an idle daemon may take of a processor, milliseconds a second: one that looked once a second took ten, one that
+/// waits takes a fifth of one.
+pub const IDLE_LIMIT: u64 = 3;
+
 /// Seconds of looking at an idle daemon on every version after the first.
 const IDLE_AGAIN: u64 = 60;
 
@@ -176,6 +180,7 @@ pub fn run(versions: &[Minor], rounds: Rounds, path: &Path) -> Result<()> {
         let (to_floor, _) = result.ratios();
         ensure!(to_floor <= RATIO_LIMIT, "{}: T/F is {to_floor:.3}, at most {RATIO_LIMIT}", result.version);
         let own = result.ready_notice.median() - result.cost.sandbox.median();
+        ensure!(result.idle.processor_ms <= IDLE_LIMIT * result.idle.seconds, "idle: {}", result.idle);
         ensure!(own <= READY_LIMIT, "{}: READY=1 after {own:.1} ms, at most {READY_LIMIT}", result.version);
     }
     say(format_args!("written: {}", path.display()));

@@ -292,14 +292,14 @@ impl Systemd {
         done.map(|_| ()).map_err(|error| trouble(&format!("disable `{unit}`"), &error))
     }
 
-    /// Subscribes to systemd's signals. What is read after this and changes has its signal.
+    /// Subscribes to systemd's signals of `units`. What is read after this and changes has its signal.
     ///
     /// # Errors
     /// The bus or systemd refuses.
-    pub async fn signals(&self) -> Result<Signals, Failure> {
+    pub async fn signals(&self, units: &[&'static str]) -> Result<Signals, Failure> {
         // None waits for another's answer: systemd and the bus take them in this order.
         let follow = async {
-            let signals = Signals::subscribe(&self.connection);
+            let signals = Signals::subscribe(&self.connection, units);
             futures::try_join!(self.manager.subscribe(), signals, self.jobs.listen(&self.connection))
         };
         let followed: zbus::Result<((), Signals, ())> = follow.await;

@@ -16,13 +16,15 @@ use super::{UNIT, UnitState};
 /// `Subscribe` behind them, for ever.
 #[derive(Debug)]
 pub struct Signals {
-    changes: UnboundedReceiver<(String, Change)>,
+    changes: UnboundedReceiver<(&'static str, Change)>,
     _task: JoinSet<()>,
 }
 
 impl Signals {
-    /// Has the bus send them.
-    pub(super) async fn subscribe(connection: &Connection) -> zbus::Result<Self> {
+    /// Has the bus send them; those of other units than `units` are not looked into.
+    pub(super) async fn subscribe(connection: &Connection, units: &[&'static str]) -> zbus::Result<Self> {
+        let paths: BTreeMap<String, &'static str> =
+            units.iter().map(|unit| (object_path(unit), *unit)).collect();
         let rule = MatchRule::builder()
             .msg_type(zbus::message::Type::Signal)
             .sender("org.freedesktop.systemd1")
@@ -37,9 +39,9 @@ impl Signals {
         let mut task = JoinSet::new();
         task.spawn(async move {
             while let Some(Ok(signal)) = signals.next().await {
-                let path = signal.header().path().map(|path| path.as_str().to_owned());
-                let change = Change::of(&signal).unwrap_or_default();
-                if path.is_some_and(|path| sender.send((path, change)).is_err()) {
+                let unit = signal.header().path().and_then(|path| paths.get(path.as_str()).copied());
+                let Some(unit) = unit else { continue };
+                if sender.send((unit, Change::of(&signal).unwrap_or_default())).is_err() {
                     return;
                 }
             }
@@ -47,14 +49,10 @@ impl Signals {
         Ok(Self { changes, _task: task })
     }
 
-    /// Calls `changed` with the name of each unit of `units` that changes, and to what; returns when the bus goes away.
-    pub async fn follow(mut self, units: &[&'static str], changed: impl Fn(&'static str, Change)) {
-        let paths: BTreeMap<String, &'static str> =
-            units.iter().map(|unit| (object_path(unit), *unit)).collect();
-        while let Some((path, change)) = self.changes.recv().await {
-            if let Some(unit) = paths.get(&path) {
-                changed(unit, change);
-            }
+    /// Calls `changed` with the name of each unit that changes, and to what; returns when the bus goes away.
+    pub async fn follow(mut self, changed: impl Fn(&'static str, Change)) {
+        while let Some((unit, change)) = self.changes.recv().await {
+            changed(unit, change);
         }
     }
 }
