@@ -35,7 +35,11 @@ struct Listener {
 impl Jobs {
     /// Has the bus send the ends of jobs.
     pub(super) async fn listen(&self, connection: &Connection) -> zbus::Result<()> {
-        self.0.get_or_try_init(|| listen(connection)).await.map(drop)
+        self.listener(connection).await.map(drop)
+    }
+
+    async fn listener(&self, connection: &Connection) -> zbus::Result<&Listener> {
+        self.0.get_or_try_init(|| listen(connection)).await
     }
 
     /// The result of the job that `begin` begins, once it has ended; `lost` where nobody has heard of its end.
@@ -44,7 +48,7 @@ impl Jobs {
         connection: &Connection,
         begin: impl Future<Output = zbus::Result<OwnedObjectPath>>,
     ) -> zbus::Result<String> {
-        let ends = self.0.get_or_try_init(|| listen(connection)).await?.ends.resubscribe();
+        let ends = self.listener(connection).await?.ends.resubscribe();
         let job = begin.await?;
         let exists =
             || async { property(connection, &job, "org.freedesktop.systemd1.Job", "Id").await.is_ok() };
@@ -118,11 +122,12 @@ mod tests {
             asked.set(asked.get() + 1);
             std::future::ready(asked.get() < 3)
         };
-        // It came before the answer that named the job.
+        // Of before it was begun: a job of the same name, which nobody hears of.
         sender.send(end(6)).unwrap();
         sender.send(end(7)).unwrap();
         assert_eq!(result_of(&job(7), ends.resubscribe(), &exists).await, None);
         assert_eq!(asked.get(), 3, "whoever hears of nothing looks every two seconds");
+        // It comes before the answer that names the job.
         let waiting = sender.subscribe();
         sender.send(end(7)).unwrap();
         assert_eq!(result_of(&job(7), waiting, &exists).await.as_deref(), Some("result 7"));
