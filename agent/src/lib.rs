@@ -18,6 +18,7 @@ pub mod config;
 pub mod ports;
 
 pub mod desired;
+pub mod import;
 #[expect(clippy::disallowed_methods, reason = "facts of the host are looked up here")]
 pub mod observe;
 pub mod plan;

@@ -34,24 +34,11 @@ pub struct Target {
     pub config: Arc<Config>,
 }
 
-/// What came of one step.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The step's key.
-    pub key: String,
-    /// The step, for what the loop has to remember of it.
-    pub step: Step,
-    /// How it went.
-    pub result: Result<(), Failure>,
-}
-
 /// Does one step.
-pub async fn apply(step: Step, target: &Target) -> Outcome {
-    let result = one(&step, target).await;
-    Outcome { key: step.key(), step, result }
-}
-
-async fn one(step: &Step, target: &Target) -> Result<(), Failure> {
+///
+/// # Errors
+/// It was not done, or not wholly; doing it again is safe.
+pub async fn apply(step: &Step, target: &Target) -> Result<(), Failure> {
     let root = target.root.clone();
     let systemd = || target.systemd.as_ref().map_err(Clone::clone);
     match step.clone() {

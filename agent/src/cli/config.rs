@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 
 use super::output;
-use crate::config::sources::read_input;
-use crate::config::{ConfigErrors, HostFacts, Loaded, Provenance, STARTER, Sources, import, load, schema};
+use crate::config::sources::read_text;
+use crate::config::{ConfigErrors, HostFacts, Loaded, Provenance, STARTER, Sources, load, schema};
 use crate::desired::versions::check::{self, Versions};
 use crate::desired::versions::{Version, is_supported};
+use crate::import;
 use crate::observe::facts;
 use crate::ports::root::Root;
 
@@ -183,8 +184,10 @@ pub fn run(
         Command::Schema => out.write_all(output::json(&schema())?.as_bytes())?,
         Command::Init => write!(out, "{STARTER}")?,
         Command::Import(args) => {
-            let vars = args.vars.as_deref().map(read_input).transpose()?;
-            let inputs = args.files.iter().map(|file| read_input(file)).collect::<Result<Vec<_>, _>>()?;
+            let read =
+                |file: &PathBuf| read_text(file).map(|text| import::Input { name: file.clone(), text });
+            let vars = args.vars.as_ref().map(read).transpose()?;
+            let inputs = args.files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
             let imported = import::import(&inputs, vars.as_ref())?;
             for note in &imported.notes {
                 writeln!(err, "{note}")?;

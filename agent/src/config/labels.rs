@@ -5,9 +5,9 @@ use super::problem::{nearest, shown};
 
 /// Why a label or taint is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
 }
 
 impl Refusal {
@@ -42,7 +42,7 @@ const ALLOWED_NAMESPACES: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 /// Checks a label for `node.labels`.
-pub(super) fn check_label(key: &str, value: &str) -> Result<(), Refusal> {
+pub(crate) fn check_label(key: &str, value: &str) -> Result<(), Refusal> {
     check_key(key)?;
     check_value(value)?;
     let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
@@ -71,7 +71,7 @@ pub(super) fn check_label(key: &str, value: &str) -> Result<(), Refusal> {
 }
 
 /// Reads a taint, `key=value:Effect` or `key:Effect`.
-pub(super) fn parse_taint(text: &str) -> Result<Taint, Refusal> {
+pub(crate) fn parse_taint(text: &str) -> Result<Taint, Refusal> {
     let form = || {
         Refusal::new(format!("`{}` is no taint", shown(text)))
             .hint("write `key=value:Effect` or `key:Effect`")

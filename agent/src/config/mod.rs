@@ -8,7 +8,6 @@ mod components;
 mod env;
 mod firewall;
 mod fragment;
-pub mod import;
 mod labels;
 mod merge;
 mod problem;
@@ -17,6 +16,7 @@ mod reserved;
 mod shape;
 #[expect(clippy::disallowed_methods, reason = "the one file of the configuration that reads")]
 pub mod sources;
+mod standalone;
 mod starter;
 mod subject;
 #[cfg(test)]
@@ -34,14 +34,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use fragment::schema;
+pub(crate) use labels::check_label;
 pub use problem::{ConfigErrors, Problem};
 pub(crate) use problem::{nearest, shown};
 pub use provenance::{Explanation, Leaf, Origin, Provenance};
 pub use shape::{Key, keys};
 pub use sources::{HostFacts, Loaded, Sources, TokenError, load, read_token};
+pub(crate) use standalone::verify;
 pub use starter::STARTER;
 pub use tree::SyntaxError;
-pub(crate) use tree::syntax_error;
+pub(crate) use tree::{Node as TreeNode, Tree, syntax_error};
 
 use crate::names::{ApiServerUrl, CaPin, Cidr, NodeName, Subject, Token};
 

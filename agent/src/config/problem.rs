@@ -27,12 +27,12 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with the value at `path`.
-    pub(super) fn new(path: &str, message: &str) -> Self {
+    pub(crate) fn new(path: &str, message: &str) -> Self {
         Self { path: Token::scrub(path), message: Token::scrub(message), ..Self::default() }
     }
 
     /// The same, in the place `origin` names.
-    pub(super) fn at(mut self, origin: Option<&Origin>) -> Self {
+    pub(crate) fn at(mut self, origin: Option<&Origin>) -> Self {
         match origin {
             Some(Origin::File { path, line }) => {
                 self.file = Some(path.clone());
@@ -45,7 +45,7 @@ impl Problem {
     }
 
     /// The same, with what to do about it.
-    pub(super) fn hint(mut self, hint: &str) -> Self {
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
         self.hint = Some(Token::scrub(hint));
         self
     }

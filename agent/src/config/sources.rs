@@ -11,7 +11,6 @@ use thiserror::Error;
 use super::check::file_layer;
 use super::env::env_layer;
 use super::fragment::Fragment;
-use super::import::Input;
 use super::merge::{Layer, defaults, merge};
 use super::problem::{Findings, Problem};
 use super::{Config, ConfigErrors, Origin, Provenance, TokenSource, ca, reserved, validate::validate};
@@ -271,9 +270,9 @@ fn is_yaml(path: &Path) -> bool {
 /// # Errors
 ///
 /// It can't be read.
-pub fn read_input(path: &Path) -> Result<Input, ConfigErrors> {
+pub fn read_text(path: &Path) -> Result<String, ConfigErrors> {
     match read(path) {
-        Ok((text, _)) => Ok(Input { name: path.to_owned(), text }),
+        Ok((text, _)) => Ok(text),
         Err(error) => Err(ConfigErrors { problems: vec![unreadable(path, &error)], not_configured: false }),
     }
 }

@@ -8,16 +8,16 @@ use serde_saphyr::{Error, Location, Spanned};
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Tree {
-    pub(super) line: u32,
-    pub(super) node: Node,
+pub(crate) struct Tree {
+    pub(crate) line: u32,
+    pub(crate) node: Node,
     /// The bytes of a scalar in the text, for the digits as they were written: `1.30` is no `1.3` where text is expected.
     range: Option<(usize, usize)>,
 }
 
 /// What stands there.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Null,
     /// A boolean, a number or text.
     Scalar(Value),
@@ -28,16 +28,16 @@ pub(super) enum Node {
 
 /// A key and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Key {
-    pub(super) name: String,
-    pub(super) line: u32,
+pub(crate) struct Key {
+    pub(crate) name: String,
+    pub(crate) line: u32,
 }
 
 /// Why a text is no YAML. Never repeats the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
-    pub(super) line: Option<u32>,
-    pub(super) message: String,
+    pub(crate) line: Option<u32>,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for SyntaxError {
@@ -51,13 +51,13 @@ impl fmt::Display for SyntaxError {
 
 impl Tree {
     /// Reads a YAML document; an empty one is `Null`.
-    pub(super) fn parse(text: &str) -> Result<Self, SyntaxError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, SyntaxError> {
         let tree: Option<Self> = serde_saphyr::from_str(text).map_err(|error| syntax_error(&error))?;
         Ok(tree.unwrap_or(Self { line: 1, node: Node::Null, range: None }))
     }
 
     /// A scalar as it was written in `text`.
-    pub(super) fn written(&self, text: &str) -> Option<String> {
+    pub(crate) fn written(&self, text: &str) -> Option<String> {
         let Node::Scalar(value) = &self.node else { return None };
         if let Value::String(string) = value {
             return Some(string.clone());
@@ -67,7 +67,7 @@ impl Tree {
     }
 
     /// The kind of value, for a message that must not show it.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match &self.node {
             Node::Null => "nothing",
             Node::Scalar(Value::Bool(_)) => "a boolean",

@@ -31,14 +31,10 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     }
     match &view.observed.engine.answers {
         Ok(()) => Verdict::Satisfied(format!("{} answers", engine::name(kind))),
-        Err(failure) if failure.reason.needs_operator() => {
-            Verdict::blocked(failure.reason, failure.message.clone())
+        Err(failure) => {
+            let until = (!failure.reason.needs_operator()).then(|| again(view, name));
+            Verdict::from_failure(failure, until)
         }
-        Err(failure) => Verdict::Waiting {
-            reason: failure.reason,
-            message: failure.message.clone(),
-            until: Some(again(view, name)),
-        },
     }
 }
 
@@ -55,7 +51,7 @@ fn configured(view: View<'_>) -> Option<Verdict> {
     let files = files_of(view);
     let files = match files.as_ref() {
         Ok(files) => files,
-        Err(why) => return Some(Verdict::blocked(Reason::FileTrouble, why)),
+        Err(why) => return Some(Verdict::unmet(Reason::FileTrouble, why)),
     };
     if !files.is_empty() && view.desired.is_none() {
         return Some(super::version_unknown(view));

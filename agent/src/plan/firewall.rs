@@ -56,7 +56,7 @@ pub(super) fn in_place(view: View<'_>) -> Option<Verdict> {
         return None;
     }
     if let Err((reason, message)) = check(view) {
-        let verdict = Verdict::Waiting { reason, message, until: Some(later(view.now)) };
+        let verdict = Verdict::Unmet { reason, message, until: Some(later(view.now)) };
         return (!is_ignored(view, CHECK)).then_some(verdict);
     }
     if let Some(step) = taken_away(view) {

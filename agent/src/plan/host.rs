@@ -78,7 +78,7 @@ pub(super) fn host(view: View<'_>) -> Verdict {
 /// Without a way to the API server the node's own address is not known, nor where `node.addressFrom` chooses none: what
 /// stands in the kubelet's unit stays, and nothing is restarted for want of a cable or of DHCP.
 fn address(view: View<'_>) -> Result<Option<Chosen>, Verdict> {
-    let wait = |reason, message| Verdict::Waiting { reason, message, until: Some(later(view.now)) };
+    let wait = |reason, message| Verdict::Unmet { reason, message, until: Some(later(view.now)) };
     let chosen =
         address::choose(view.config, &view.observed.facts).map_err(|why| wait(Reason::NodeAddress, why))?;
     let server = &view.config.cluster.server;
@@ -116,9 +116,9 @@ pub(super) fn oneshot(view: View<'_>, name: &'static str, why: &str) -> Verdict 
     match unit(view, name) {
         Err(verdict) => verdict,
         Ok(state) if state.load != "loaded" => {
-            Verdict::blocked(Reason::KernelSetting, format!("{why}, and `{name}` is {}", state.load))
+            Verdict::unmet(Reason::KernelSetting, format!("{why}, and `{name}` is {}", state.load))
         }
-        Ok(state) if state.active == "active" => Verdict::Waiting {
+        Ok(state) if state.active == "active" => Verdict::Unmet {
             reason: Reason::KernelSetting,
             message: format!("{why}, although `{name}` ran"),
             until: Some(later(view.now)),

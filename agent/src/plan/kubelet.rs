@@ -28,7 +28,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
             let version = view.observed.facts.kubelet.version.map(|v| v.to_string()).unwrap_or_default();
             Verdict::Satisfied(format!("kubelet {version}{}", without_dns(view)))
         }
-        Err(why) => Verdict::Waiting {
+        Err(why) => Verdict::Unmet {
             reason: Reason::Unhealthy,
             message: format!("kubelet: {why}"),
             until: Some(again(view, units::KUBELET)),
@@ -41,7 +41,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
 fn dns_pending(view: View<'_>) -> Option<Verdict> {
     let is_unknown = view.observed.facts.cluster_dns == ClusterDns::Unknown && dns::is_asked(view.config);
     let message = || format!("asking the API server for the Service {}/{}", dns::NAMESPACE, dns::SERVICE);
-    (is_unknown && !view.may_have_pods()).then(|| Verdict::waiting(Reason::Unobservable, message()))
+    (is_unknown && !view.may_have_pods()).then(|| Verdict::unmet(Reason::Unobservable, message()))
 }
 
 /// What is to be said of pods that find no Service by its name.

@@ -43,21 +43,14 @@ pub enum Verdict {
     Satisfied(String),
     /// We can move it ourselves; never empty. In order, a failed step ends the rest.
     Act(Vec<Step>),
-    /// Somebody or something else must move.
-    Waiting {
-        /// On what.
+    /// Somebody or something else must move: an operator where [`Reason::needs_operator`] says so, otherwise time.
+    Unmet {
+        /// Why.
         reason: Reason,
         /// What was found.
         message: String,
         /// When to look again although nothing signals.
         until: Option<Timestamp>,
-    },
-    /// An operator must move.
-    Blocked {
-        /// Why.
-        reason: Reason,
-        /// What was found.
-        message: String,
     },
     /// A required phase is not satisfied.
     Held,
@@ -65,20 +58,11 @@ pub enum Verdict {
 
 impl Verdict {
     pub(crate) fn from_failure(failure: &Failure, until: Option<Timestamp>) -> Self {
-        let (reason, message) = (failure.reason, failure.message.clone());
-        if reason.needs_operator() && until.is_none() {
-            Self::Blocked { reason, message }
-        } else {
-            Self::Waiting { reason, message, until }
-        }
+        Self::Unmet { reason: failure.reason, message: failure.message.clone(), until }
     }
 
-    pub(crate) fn waiting(reason: Reason, message: impl Into<String>) -> Self {
-        Self::Waiting { reason, message: message.into(), until: None }
-    }
-
-    pub(crate) fn blocked(reason: Reason, message: impl Into<String>) -> Self {
-        Self::Blocked { reason, message: message.into() }
+    pub(crate) fn unmet(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Unmet { reason, message: message.into(), until: None }
     }
 
     /// Whether nothing is to do.
@@ -106,7 +90,7 @@ impl Plan {
     pub fn requeue(&self) -> Option<Timestamp> {
         self.verdicts
             .values()
-            .filter_map(|v| if let Verdict::Waiting { until, .. } = v { *until } else { None })
+            .filter_map(|v| if let Verdict::Unmet { until, .. } = v { *until } else { None })
             .chain(self.next)
             .min()
     }
@@ -159,7 +143,7 @@ fn version_unknown(view: View<'_>) -> Verdict {
         return Verdict::from_failure(failure, None);
     }
     if let Some(error) = &facts.kubelet.error {
-        return Verdict::blocked(Reason::BinaryMissing, error.clone());
+        return Verdict::unmet(Reason::BinaryMissing, error.clone());
     }
     let missing = [
         (needs_cri_dockerd(view) && facts.cri_dockerd.is_none(), "cri-dockerd"),
@@ -169,12 +153,12 @@ fn version_unknown(view: View<'_>) -> Verdict {
         ),
     ];
     match missing.into_iter().find_map(|(is_missing, name)| is_missing.then_some(name)) {
-        Some(name) => Verdict::Waiting {
+        Some(name) => Verdict::Unmet {
             reason: Reason::BinaryMissing,
             message: format!("{name} is not there; `kn-agent check` says where it was looked for"),
             until: Some(later(view.now)),
         },
-        None => Verdict::waiting(Reason::Unobservable, "asking the kubelet for its version"),
+        None => Verdict::unmet(Reason::Unobservable, "asking the kubelet for its version"),
     }
 }
 
@@ -233,7 +217,7 @@ pub(crate) fn unit<'a>(view: View<'a>, name: &str) -> Result<&'a UnitState, Verd
     match view.observed.units.get(name) {
         Some(Ok(state)) => Ok(state),
         Some(Err(failure)) => Err(Verdict::from_failure(failure, Some(soon(view.now)))),
-        None => Err(Verdict::waiting(Reason::Unobservable, format!("`{name}` was not looked at"))),
+        None => Err(Verdict::unmet(Reason::Unobservable, format!("`{name}` was not looked at"))),
     }
 }
 
@@ -245,7 +229,7 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
     };
     let log = || if state.log.is_empty() { String::new() } else { format!("\n  {}", state.log.join("\n  ")) };
     match (state.load.as_str(), state.active.as_str()) {
-        ("masked", _) => Some(Verdict::blocked(Reason::UnitMasked, format!("`{name}` is masked"))),
+        ("masked", _) => Some(Verdict::unmet(Reason::UnitMasked, format!("`{name}` is masked"))),
         ("loaded", "active" | "reloading") => {
             let started = i64::try_from(state.active_since_usec).unwrap_or(i64::MAX);
             // A file from the future says that the clock was set back, and would ask for a restart until it is reached.
@@ -265,15 +249,13 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
             };
             let cause = known::explain(name, state).map_or_else(String::new, |cause| format!("; {cause}"));
             let message = format!("`{name}` was restarted {} times, {how}{cause}{}", state.restarts, log());
-            Some(Verdict::blocked(Reason::UnitCrashLoop, message))
+            Some(Verdict::unmet(Reason::UnitCrashLoop, message))
         }
         ("loaded", "activating" | "deactivating") => {
-            Some(Verdict::waiting(Reason::UnitStarting, format!("`{name}` is {}", state.active)))
+            Some(Verdict::unmet(Reason::UnitStarting, format!("`{name}` is {}", state.active)))
         }
         ("loaded", _) => Some(Verdict::Act(vec![Step::StartUnit(name)])),
-        (load, _) => {
-            Some(Verdict::waiting(Reason::SystemdTrouble, format!("systemd says `{name}` is {load}")))
-        }
+        (load, _) => Some(Verdict::unmet(Reason::SystemdTrouble, format!("systemd says `{name}` is {load}"))),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn in_the_way(view: View<'_>) -> Option<Verdict> {
     if let Err((reason, message)) = check(view)
         && !preflight::is_ignored(view, CHECK)
     {
-        return Some(Verdict::Waiting { reason, message, until: Some(later(view.now)) });
+        return Some(Verdict::Unmet { reason, message, until: Some(later(view.now)) });
     }
     let has_ipvs =
         view.observed.facts.modes.ipvs == Module::Present || view.config.proxy.mode != ProxyMode::Ipvs;

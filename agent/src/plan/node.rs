@@ -16,7 +16,7 @@ const PRESSURE: [&str; 4] = ["DiskPressure", "MemoryPressure", "PIDPressure", "N
 fn node(view: View<'_>) -> Result<Option<&Node>, Verdict> {
     match &view.observed.watched.node {
         None | Some(Ok(Seen::NotYet)) => {
-            Err(Verdict::waiting(Reason::Unobservable, "asking the API server for the Node"))
+            Err(Verdict::unmet(Reason::Unobservable, "asking the API server for the Node"))
         }
         Some(Ok(Seen::Absent)) => Ok(None),
         Some(Ok(Seen::Present(node))) => Ok(Some(node)),
@@ -41,7 +41,7 @@ pub(super) fn registered(view: View<'_>) -> Verdict {
     match node(view) {
         Err(verdict) => verdict,
         Ok(Some(_)) => Verdict::Satisfied(format!("Node {name}")),
-        Ok(None) if view.is_joined() => Verdict::blocked(
+        Ok(None) if view.is_joined() => Verdict::unmet(
             Reason::NodeDeleted,
             format!("the Node `{name}` was Ready before and does not exist any more"),
         ),
@@ -56,17 +56,17 @@ pub(super) fn registered(view: View<'_>) -> Verdict {
 pub(super) fn ready(view: View<'_>) -> Verdict {
     let node = match node(view) {
         Ok(Some(node)) => node,
-        Ok(None) => return Verdict::waiting(Reason::NodeNotReady, "the Node does not exist"),
+        Ok(None) => return Verdict::unmet(Reason::NodeNotReady, "the Node does not exist"),
         Err(verdict) => return verdict,
     };
     let condition =
         node.status.as_ref().and_then(|s| s.conditions.as_ref()?.iter().find(|c| c.type_ == "Ready"));
     let Some(condition) = condition else {
-        return Verdict::waiting(Reason::NodeNotReady, "the kubelet has not reported yet");
+        return Verdict::unmet(Reason::NodeNotReady, "the kubelet has not reported yet");
     };
     if condition.status != "True" {
         let text = |t: &Option<String>| t.clone().unwrap_or_default();
-        return Verdict::waiting(
+        return Verdict::unmet(
             Reason::NodeNotReady,
             format!("{}: {}", text(&condition.reason), text(&condition.message)),
         );

@@ -135,7 +135,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     });
     match failed.next() {
         Some((reason, message)) if !view.is_joined() => {
-            Verdict::Waiting { reason, message, until: Some(later(view.now)) }
+            Verdict::Unmet { reason, message, until: Some(later(view.now)) }
         }
         _ => {
             let ignored: Vec<&str> = checks.iter().filter(|c| c.ignored).map(|c| c.name).collect();
@@ -158,9 +158,7 @@ pub(super) fn programs(view: View<'_>) -> Verdict {
 fn judged(verdict: Verdict) -> Found {
     match verdict {
         Verdict::Satisfied(found) => Ok(found),
-        Verdict::Waiting { reason, message, .. } | Verdict::Blocked { reason, message } => {
-            Err((reason, message))
-        }
+        Verdict::Unmet { reason, message, .. } => Err((reason, message)),
         Verdict::Act(_) | Verdict::Held => Err((Reason::Unobservable, "it was not looked at".to_owned())),
     }
 }

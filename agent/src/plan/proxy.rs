@@ -28,7 +28,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     }
     match &view.observed.proxy_health {
         Ok(()) => Verdict::Satisfied("kube-proxy".to_owned()),
-        Err(why) => Verdict::Waiting {
+        Err(why) => Verdict::Unmet {
             reason: Reason::Unhealthy,
             message: format!("kube-proxy: {why}"),
             until: Some(again(view, units::KUBE_PROXY)),

@@ -30,7 +30,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         return verdict;
     }
     if info.cgroup_driver != desired.kubelet_cgroup_driver && !is_ignored(view, "cgroup-driver") {
-        return Verdict::blocked(
+        return Verdict::unmet(
             Reason::CgroupDriverMismatch,
             format!(
                 "{name} uses the cgroup driver {}, the kubelet would use {}",
@@ -39,7 +39,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
         );
     }
     if !view.observed.engine.has_sandbox_image && !is_ignored(view, "sandbox-image") {
-        return Verdict::Waiting {
+        return Verdict::Unmet {
             reason: Reason::SandboxImageMissing,
             message: format!(
                 "the pod sandbox image `{}` is not on this node",
@@ -56,7 +56,7 @@ fn language(view: View<'_>, info: &Info) -> Option<Verdict> {
     let kubelet = view.observed.facts.kubelet.version?;
     let understood = Behaviour::RuntimeV1.holds(kubelet) || info.speaks_v1alpha2;
     (!understood).then(|| {
-        Verdict::blocked(
+        Verdict::unmet(
             Reason::CriMissing,
             format!("kubelet {kubelet} speaks runtime.v1alpha2, which containerd {} does not", info.version),
         )
@@ -73,7 +73,7 @@ fn shim(view: View<'_>) -> Option<Verdict> {
     if let Some(verdict) = bring_up(view, units::CRI_DOCKERD, written) {
         return Some(verdict);
     }
-    (!view.observed.engine.has_cri_socket).then(|| Verdict::Waiting {
+    (!view.observed.engine.has_cri_socket).then(|| Verdict::Unmet {
         reason: Reason::RuntimeUnresponsive,
         message: "cri-dockerd has not made its socket yet".to_owned(),
         until: Some(again(view, units::CRI_DOCKERD)),

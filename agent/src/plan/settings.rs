@@ -35,8 +35,8 @@ pub(super) fn refusal(view: View<'_>) -> Option<Verdict> {
         let message = format!("check {name}: {found}");
         // What it takes can be installed, which gives no signal; a setting is written, which does.
         Some(match name {
-            modes::CHECK => Verdict::Waiting { reason, message, until: Some(later(view.now)) },
-            _ => Verdict::blocked(reason, message),
+            modes::CHECK => Verdict::Unmet { reason, message, until: Some(later(view.now)) },
+            _ => Verdict::unmet(reason, message),
         })
     })
 }

@@ -21,7 +21,7 @@ pub(super) fn client(view: View<'_>, found: &Fact<Pair>) -> Verdict {
         Err(failure) => return Verdict::from_failure(failure, None),
     };
     let file = file_of(view);
-    let refused = |why: &str| Verdict::blocked(Reason::CertificateUnusable, format!("{file}: {why}"));
+    let refused = |why: &str| Verdict::unmet(Reason::CertificateUnusable, format!("{file}: {why}"));
     let spec = crate::desired::certificates::kubelet_client(view.config);
     if let Err(why) = identity::check(view, &spec, &pair.certificate) {
         return refused(&why.of_it());
@@ -56,7 +56,7 @@ fn validity(file: &str, certificate: &Certificate, now: Timestamp) -> Option<Ver
     } else {
         return None;
     };
-    Some(Verdict::blocked(Reason::SuppliedExpired, format!("{file}: {why}")))
+    Some(Verdict::unmet(Reason::SuppliedExpired, format!("{file}: {why}")))
 }
 
 /// What the kubelet serves with, where that is the supplied certificate; `None` where it asks for one of its own.
@@ -78,7 +78,7 @@ pub(super) fn serving(view: View<'_>) -> Option<Verdict> {
     }
     let addresses = pair.uses.addresses.iter().map(ToString::to_string);
     let found: Vec<String> = pair.uses.names.iter().cloned().chain(addresses).collect();
-    Some(Verdict::waiting(
+    Some(Verdict::unmet(
         Reason::CertificateNames,
         format!("{} is for [{}] and lacks {}", file_of(view), found.join(", "), missing.join(" and ")),
     ))
@@ -123,7 +123,7 @@ pub(super) fn proxy(view: View<'_>, found: &Fact<Kubeconfig>) -> Verdict {
         Err(failure) => return Verdict::from_failure(failure, None),
     };
     let file = kubeconfig_of(view);
-    let refused = |why: &str| Verdict::blocked(Reason::KubeconfigUnusable, format!("{file}: {why}"));
+    let refused = |why: &str| Verdict::unmet(Reason::KubeconfigUnusable, format!("{file}: {why}"));
     if found.is_insecure {
         return refused("it has `insecure-skip-tls-verify: true`: anybody could pose as the API server");
     }
@@ -157,7 +157,7 @@ pub(super) fn expiring(view: View<'_>) -> Option<Verdict> {
         view.observed.proxy_kubeconfig.iter().flatten().filter_map(|found| found.certificate.as_ref());
     let proxy = proxy.map(|certificate| (kubeconfig_of(view), certificate));
     let told: Vec<String> = pair.chain(proxy).filter_map(|(file, c)| aging(&file, c, view.now)).collect();
-    (!told.is_empty()).then(|| Verdict::waiting(Reason::CertificateExpiring, told.join("; ")))
+    (!told.is_empty()).then(|| Verdict::unmet(Reason::CertificateExpiring, told.join("; ")))
 }
 
 fn aging(file: &str, certificate: &Certificate, now: Timestamp) -> Option<String> {

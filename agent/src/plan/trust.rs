@@ -15,7 +15,7 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     };
     let name = match certificates::parse(pem) {
         Ok(certificate) => certificate.common_name,
-        Err(why) => return Verdict::blocked(Reason::CaUnusable, format!("cluster.ca: {why}")),
+        Err(why) => return Verdict::unmet(Reason::CaUnusable, format!("cluster.ca: {why}")),
     };
     let mut specs = vec![FileSpec::new(paths::ca(), pem.clone(), 0o644)];
     if view.config.cluster.client_ca.is_some() {
@@ -49,7 +49,7 @@ fn discover(view: View<'_>, failure: &Failure) -> Verdict {
         Reason::CaUndiscovered => Reason::TokenMissing,
         other => other,
     };
-    Verdict::blocked(
+    Verdict::unmet(
         reason,
         format!("{}; to find it anew takes a token, and identity.token is not set", failure.message),
     )

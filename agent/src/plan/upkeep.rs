@@ -49,8 +49,8 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     if !steps.is_empty() {
         return Verdict::Act(steps);
     }
-    let told = open_to_strangers(view).map(|why| Verdict::blocked(Reason::KubeletOpen, why));
-    let told = told.or_else(|| proxy_twice(view).map(|why| Verdict::blocked(Reason::ProxyTwice, why)));
+    let told = open_to_strangers(view).map(|why| Verdict::unmet(Reason::KubeletOpen, why));
+    let told = told.or_else(|| proxy_twice(view).map(|why| Verdict::unmet(Reason::ProxyTwice, why)));
     told.or_else(|| supplied::expiring(view)).unwrap_or_else(|| {
         Verdict::Satisfied(format!("{} units start at boot{}", desired.enabled.len(), access(view)))
     })

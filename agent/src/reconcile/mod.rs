@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::apply::{self, Outcome, Target};
+use crate::apply::{self, Target};
 use crate::config::Config;
 use crate::desired::{self, Facts, paths};
 use crate::observe::access::Access;
@@ -35,8 +35,14 @@ use wake::Wake;
 
 use crate::status::{Document, Done, History, Subject, notify};
 
-/// A step's outcome, its begin and its end.
-type Timed = (Outcome, Timestamp, Timestamp);
+/// A step that ended.
+#[derive(Debug)]
+struct Ended {
+    step: Step,
+    result: Result<(), Failure>,
+    from: Timestamp,
+    to: Timestamp,
+}
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +68,7 @@ pub struct Reconciler {
     attempts: BTreeMap<String, Attempt>,
     done_at: BTreeMap<String, Timestamp>,
     busy: BTreeMap<Phase, Vec<String>>,
-    work: JoinSet<(Phase, Vec<Timed>)>,
+    work: JoinSet<(Phase, Vec<Ended>)>,
     background: JoinSet<()>,
     wake: mpsc::Sender<Wake>,
     woken: mpsc::Receiver<Wake>,
@@ -135,7 +141,7 @@ impl Reconciler {
                 () = &mut stop => return End::Stopped,
                 () = &mut config_changed => return End::ConfigChanged,
                 Some(wake) = self.woken.recv() => self.take(wake).await,
-                Some(done) = self.work.join_next() => if let Ok((phase, outcomes)) = done { self.finish(phase, outcomes) },
+                Some(done) = self.work.join_next() => if let Ok((phase, ended)) = done { self.finish(phase, ended) },
                 () = tokio::time::sleep(pause) => {}
             }
             while let Ok(wake) = self.woken.try_recv() {
@@ -237,45 +243,46 @@ impl Reconciler {
         self.busy.insert(phase, steps.iter().map(Step::key).collect());
         let target = self.target.clone();
         self.work.spawn(async move {
-            let mut outcomes = Vec::with_capacity(steps.len());
+            let mut ended = Vec::with_capacity(steps.len());
             for step in steps {
                 let from = Timestamp::now();
-                let outcome = apply::apply(step, &target).await;
-                let failed = outcome.result.is_err();
-                outcomes.push((outcome, from, Timestamp::now()));
+                let result = apply::apply(&step, &target).await;
+                let failed = result.is_err();
+                ended.push(Ended { step, result, from, to: Timestamp::now() });
                 if failed {
                     break;
                 }
             }
-            (phase, outcomes)
+            (phase, ended)
         });
     }
 
-    fn finish(&mut self, phase: Phase, outcomes: Vec<Timed>) {
+    fn finish(&mut self, phase: Phase, ended: Vec<Ended>) {
         self.busy.remove(&phase);
-        for (outcome, from, to) in outcomes {
-            self.units.touched_by(&outcome.step);
-            match &outcome.result {
+        for Ended { step, result, from, to } in ended {
+            let key = step.key();
+            self.units.touched_by(&step);
+            match result {
                 Ok(()) => {
-                    tracing::info!(phase = phase.as_str(), step = outcome.key, "done");
-                    self.succeeded(&outcome.key);
-                    self.remember(&outcome.step);
+                    tracing::info!(phase = phase.as_str(), step = key, "done");
+                    self.succeeded(&key);
+                    self.remember(&step);
                 }
                 Err(failure) => {
                     tracing::warn!(
                         phase = phase.as_str(),
-                        step = outcome.key,
+                        step = key,
                         reason = failure.reason.as_str(),
                         "{}",
                         failure.message
                     );
-                    self.failed(&outcome.key, Some(failure.clone()));
+                    self.failed(&key, Some(failure));
                 }
             }
             let ms = |at: Timestamp| {
                 i64::try_from(at.duration_since(self.subject.started_at).as_millis()).unwrap_or(i64::MAX)
             };
-            self.history.note(Done { phase, what: outcome.key, from_ms: ms(from), to_ms: ms(to) });
+            self.history.note(Done { phase, what: key, from_ms: ms(from), to_ms: ms(to) });
         }
     }
 

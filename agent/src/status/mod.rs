@@ -216,11 +216,10 @@ fn stand(phase: Phase, verdict: &Verdict) -> (State, Option<Reason>, String) {
             let keys: Vec<String> = steps.iter().map(crate::plan::Step::key).collect();
             (State::Acting, None, keys.join(", "))
         }
-        Verdict::Waiting { reason, message, .. } if reason.needs_operator() => {
-            (State::Blocked, Some(*reason), message.clone())
+        Verdict::Unmet { reason, message, .. } => {
+            let state = if reason.needs_operator() { State::Blocked } else { State::Waiting };
+            (state, Some(*reason), message.clone())
         }
-        Verdict::Waiting { reason, message, .. } => (State::Waiting, Some(*reason), message.clone()),
-        Verdict::Blocked { reason, message } => (State::Blocked, Some(*reason), message.clone()),
         Verdict::Held => (State::Held, None, held(phase)),
     }
 }

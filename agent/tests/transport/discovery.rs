@@ -78,7 +78,7 @@ impl Machine {
     }
 
     async fn discover(&self) -> Result<(), Failure> {
-        apply(self.step.clone(), &self.target).await.result
+        apply(&self.step, &self.target).await
     }
 
     fn holds(&self, path: &Path) -> Option<Vec<u8>> {

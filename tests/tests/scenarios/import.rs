@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use lab::Minor;
 
 /// Where the files of the two nodes are.
-const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/src/config/import/tests");
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/src/import/tests");
 
 /// Where these nodes had their programs and certificates.
 const BIN_DIR: &str = "/opt/kube/bin";

@@ -2,8 +2,6 @@
 
 mod behaviour;
 pub mod check;
-#[cfg(test)]
-mod check_tests;
 mod kind;
 mod notes;
 mod table;

@@ -22,7 +22,7 @@ pub(super) fn verdict(
     since: Option<Timestamp>,
 ) -> Verdict {
     let message = |why: &str| format!("what CSR `{name}` brought is not installed: {why}");
-    let rejected = |why: &str| Verdict::blocked(Reason::CertificateRejected, message(why));
+    let rejected = |why: &str| Verdict::unmet(Reason::CertificateRejected, message(why));
     let again = |why: &str| ask.again(Reason::CertificateRejected, key, since, &message(why));
     let certificate = match certificates::parse(pem) {
         Ok(certificate) => certificate,
@@ -42,7 +42,7 @@ pub(super) fn verdict(
             at(now)
         );
         let until = Timestamp::from_second(certificate.not_before).ok();
-        return Verdict::Waiting { reason: Reason::NotYetValid, message, until };
+        return Verdict::Unmet { reason: Reason::NotYetValid, message, until };
     }
     if !certificate.is_valid_at(ask.view.now) {
         let why = format!(

@@ -33,7 +33,7 @@ pub(super) fn client(view: View<'_>) -> Verdict {
         Err(flaw) => flaw,
     };
     if let Flaw { reason: Reason::NotYetValid, message, until } = flaw {
-        return Verdict::Waiting { reason: Reason::NotYetValid, message, until };
+        return Verdict::Unmet { reason: Reason::NotYetValid, message, until };
     }
     match &view.observed.token {
         Ok(Some(token)) if token.is_fleeting => return Verdict::Act(vec![Step::KeepToken]),
@@ -82,7 +82,7 @@ pub(super) fn proxy(view: View<'_>) -> Verdict {
         Err(flaw) => flaw,
     };
     if let Flaw { reason: Reason::NotYetValid, message, until } = flaw {
-        return Verdict::Waiting { reason: Reason::NotYetValid, message, until };
+        return Verdict::Unmet { reason: Reason::NotYetValid, message, until };
     }
     let again = held_in_memory(&flaw).then(|| Step::RemoveFile(paths::proxy_kubeconfig().to_owned()));
     let before = again.into_iter().collect();
@@ -91,7 +91,7 @@ pub(super) fn proxy(view: View<'_>) -> Verdict {
 }
 
 fn no_token(view: View<'_>, flaw: &Flaw, why: &str) -> Verdict {
-    Verdict::blocked(flaw.reason, format!("{}, and {why}; {}", flaw.message, how_to_get_a_token(view)))
+    Verdict::unmet(flaw.reason, format!("{}, and {why}; {}", flaw.message, how_to_get_a_token(view)))
 }
 
 /// The command that mints a token for this node, and where it goes.

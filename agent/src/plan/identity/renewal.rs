@@ -155,15 +155,11 @@ fn proxy(view: View<'_>) -> Option<Verdict> {
         return Some(verdict);
     }
     Some(match verdict {
-        Verdict::Waiting { reason, message, until } => Verdict::Waiting {
+        Verdict::Unmet { reason, message, until } => Verdict::Unmet {
             reason: Reason::RenewalFailing,
             message: format!("kube-proxy's certificate ends at {}: {reason}: {message}", at(end)),
             until,
         },
-        Verdict::Blocked { reason, message } => Verdict::blocked(
-            Reason::RenewalFailing,
-            format!("kube-proxy's certificate ends at {}: {reason}: {message}", at(end)),
-        ),
         other => other,
     })
 }
@@ -179,7 +175,7 @@ fn kubelet(view: View<'_>) -> Option<Verdict> {
     }
     let unit = crate::desired::units::KUBELET;
     let state = super::super::unit(view, unit).map_or("unknown", |state| state.active.as_str());
-    Some(Verdict::Waiting {
+    Some(Verdict::Unmet {
         reason: Reason::RenewalFailing,
         message: format!(
             "`{}` ends at {} and the kubelet has not renewed it; `{unit}` is {state}",

@@ -44,7 +44,7 @@ impl Ask<'_> {
             None => self.submit(name),
             Some(Ok(Seen::Absent)) => self.deleted(&name).unwrap_or_else(|| self.submit(name)),
             Some(Ok(Seen::NotYet)) => {
-                Verdict::waiting(Reason::CsrPending, format!("CSR `{name}` is submitted"))
+                Verdict::unmet(Reason::CsrPending, format!("CSR `{name}` is submitted"))
             }
             Some(Err(failure)) => Verdict::from_failure(&self.explained(failure), None),
             Some(Ok(Seen::Present(request))) => self.follow(key, &name, request),
@@ -68,7 +68,7 @@ impl Ask<'_> {
         let deleted = self.view.observed.watched.deleted.get(name)?;
         let pause = SignedDuration::from_secs(pause(deleted.count.checked_sub(2)?));
         let due = deleted.at.saturating_add(pause).ok()?;
-        (self.view.now < due).then(|| Verdict::Waiting {
+        (self.view.now < due).then(|| Verdict::Unmet {
             reason: Reason::CsrDeleted,
             message: format!("CSR `{name}` was deleted {} times; submitted again at {due:.0}", deleted.count),
             until: Some(due),
@@ -101,7 +101,7 @@ impl Ask<'_> {
             return install::verdict(self, key, name, &issued.0, since);
         }
         if approved.is_some() {
-            return Verdict::waiting(
+            return Verdict::unmet(
                 Reason::CsrUnissued,
                 format!("CSR `{name}` is approved and waits for its signer {}", self.spec.signer),
             );
@@ -113,7 +113,7 @@ impl Ask<'_> {
         let held = condition(request, HELD).map(|held| text(held).replacen(APPROVER_SAYS, "", 1));
         let held = held.map(|held| format!("; the approver holds it: {held}"));
         let message = format!("CSR `{name}` waits for approval{}", held.unwrap_or_default());
-        Verdict::waiting(Reason::CsrPending, message)
+        Verdict::unmet(Reason::CsrPending, message)
     }
 
     /// Whether another token than the one at hand made the request: whoever judges it judges that one.
@@ -147,7 +147,7 @@ impl Ask<'_> {
             return self.new_key(key.refusals.saturating_add(1));
         }
         let when = super::at(due);
-        Verdict::Waiting {
+        Verdict::Unmet {
             reason,
             message: format!("{message}; asked again with a new key at {when}"),
             until: Timestamp::from_second(due).ok(),

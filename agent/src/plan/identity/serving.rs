@@ -20,7 +20,7 @@ pub(crate) fn verdict(view: View<'_>) -> Verdict {
     let certificate = match &view.observed.serving_certificate {
         Ok(Some(certificate)) => certificate,
         Ok(None) => {
-            return Verdict::waiting(
+            return Verdict::unmet(
                 Reason::ServingCertPending,
                 "the kubelet has asked for it; nobody has approved the request yet",
             );
@@ -30,17 +30,17 @@ pub(crate) fn verdict(view: View<'_>) -> Verdict {
     if view.now.as_second() < certificate.not_before {
         let until = jiff::Timestamp::from_second(certificate.not_before).ok();
         let message = format!("`{path}` is valid from {} on", at(certificate.not_before));
-        return Verdict::Waiting { reason: Reason::NotYetValid, message, until };
+        return Verdict::Unmet { reason: Reason::NotYetValid, message, until };
     }
     if !certificate.is_valid_at(view.now) {
-        return Verdict::blocked(
+        return Verdict::unmet(
             Reason::ServingCertExpired,
             format!("`{path}` expired at {}", at(certificate.not_after)),
         );
     }
     let missing = missing(view, certificate);
     if !missing.is_empty() {
-        return Verdict::waiting(
+        return Verdict::unmet(
             Reason::ServingCertNames,
             format!(
                 "`{path}` is for {}, and not for {} of the Node",

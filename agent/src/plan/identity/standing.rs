@@ -28,7 +28,7 @@ impl Flaw {
     /// no word.
     pub(super) fn before(self, mut verdict: Verdict) -> Verdict {
         if self.reason != Reason::TokenMissing
-            && let Verdict::Waiting { message, .. } | Verdict::Blocked { message, .. } = &mut verdict
+            && let Verdict::Unmet { message, .. } = &mut verdict
         {
             *message = format!("{}; {message}", self.message);
         }

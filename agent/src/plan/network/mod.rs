@@ -27,7 +27,7 @@ pub(super) fn conf_pending(view: View<'_>) -> Option<Verdict> {
     }
     let written = matches!(view.observed.files.get(&cni::bridge_path(view.config)), Some(Ok(Some(_))));
     (!written).then(|| {
-        Verdict::waiting(Reason::CniPending, "what reads the bridge configuration starts when it is written")
+        Verdict::unmet(Reason::CniPending, "what reads the bridge configuration starts when it is written")
     })
 }
 
@@ -83,7 +83,7 @@ pub(super) fn programs(view: View<'_>) -> Result<String, (Reason, String)> {
 
 /// Whoever installs a program gives no signal.
 fn plugin_missing(view: View<'_>, message: String) -> Verdict {
-    Verdict::Waiting { reason: Reason::CniPluginMissing, message, until: Some(later(view.now)) }
+    Verdict::Unmet { reason: Reason::CniPluginMissing, message, until: Some(later(view.now)) }
 }
 
 fn bridge(view: View<'_>) -> Verdict {
@@ -94,10 +94,10 @@ fn bridge(view: View<'_>) -> Verdict {
         return plugin_missing(view, why);
     }
     if let Some(why) = conflict(view).filter(|_| !is_ignored(view, "cni-conf")) {
-        return Verdict::blocked(Reason::CniConflict, why);
+        return Verdict::unmet(Reason::CniConflict, why);
     }
     let Some(pod_cidr) = pod_cidr(view) else {
-        return Verdict::waiting(Reason::PodCidrMissing, "the Node has no podCIDR yet");
+        return Verdict::unmet(Reason::PodCidrMissing, "the Node has no podCIDR yet");
     };
     match host::write(view, &cni::bridge(view.config, &pod_cidr)) {
         Ok(Some(step)) => Verdict::Act(vec![step]),

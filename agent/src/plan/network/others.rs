@@ -23,7 +23,7 @@ pub(super) fn verdict(view: View<'_>, plugin: NetworkPlugin) -> Verdict {
         return Verdict::Act(vec![step]);
     }
     if let Some(why) = conflict(view).filter(|_| !is_ignored(view, "cni-conf")) {
-        return Verdict::blocked(Reason::CniConflict, why);
+        return Verdict::unmet(Reason::CniConflict, why);
     }
     let used = match theirs {
         Some(kind) if real.is_none() => return absent(view, kind, plugin),
@@ -31,7 +31,7 @@ pub(super) fn verdict(view: View<'_>, plugin: NetworkPlugin) -> Verdict {
     };
     let Some(used) = used else { return missing(view, "") };
     if let Some((reason, message)) = unusable(view, used).filter(|_| !is_ignored(view, "cni-programs")) {
-        return Verdict::Waiting { reason, message, until: Some(later(view.now)) };
+        return Verdict::Unmet { reason, message, until: Some(later(view.now)) };
     }
     match plugin {
         NetworkPlugin::Flannel => flannel(view),
@@ -61,7 +61,7 @@ fn leftover(view: View<'_>, confs: &[Conf]) -> Option<Step> {
 
 fn missing(view: View<'_>, note: &str) -> Verdict {
     let directory = view.config.network.conf_dir.display();
-    Verdict::Waiting {
+    Verdict::Unmet {
         reason: Reason::CniMissing,
         message: format!("no CNI configuration in `{directory}` yet{note}"),
         until: Some(later(view.now)),
@@ -72,7 +72,7 @@ fn missing(view: View<'_>, note: &str) -> Verdict {
 /// addresses for the Node.
 fn absent(view: View<'_>, kind: &str, plugin: NetworkPlugin) -> Verdict {
     if plugin == NetworkPlugin::Flannel && pod_cidr(view).is_none() {
-        return Verdict::waiting(
+        return Verdict::unmet(
             Reason::PodCidrMissing,
             "the Node has no podCIDR yet, and flanneld ends without",
         );
@@ -105,7 +105,7 @@ pub(super) fn unusable(view: View<'_>, conf: &Conf) -> Option<(Reason, String)> 
 
 /// flanneld has said which addresses are this node's: its plugin makes no pod without that.
 fn flannel(view: View<'_>) -> Verdict {
-    let pending = |message: String| Verdict::Waiting {
+    let pending = |message: String| Verdict::Unmet {
         reason: Reason::FlannelPending,
         message,
         until: Some(later(view.now)),
@@ -117,9 +117,7 @@ fn flannel(view: View<'_>) -> Verdict {
         Err(failure) => return pending(failure.message.clone()),
     };
     match pod_cidr(view) {
-        None => {
-            Verdict::waiting(Reason::PodCidrMissing, "the Node has no podCIDR, and flanneld ends without")
-        }
+        None => Verdict::unmet(Reason::PodCidrMissing, "the Node has no podCIDR, and flanneld ends without"),
         Some(pod_cidr) if !subnet.is_of(&pod_cidr) => pending(format!(
             "`{path}` is of another life: {}, and the Node's podCIDR is {pod_cidr}",
             subnet.subnet
@@ -131,7 +129,7 @@ fn flannel(view: View<'_>) -> Verdict {
 /// calico-node has said which node this is, and its plugin has what it reaches the API server with: it makes no pod
 /// without either.
 fn calico(view: View<'_>) -> Verdict {
-    let pending = |message: String| Verdict::Waiting {
+    let pending = |message: String| Verdict::Unmet {
         reason: Reason::CalicoPending,
         message,
         until: Some(later(view.now)),

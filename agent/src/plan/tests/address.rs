@@ -179,7 +179,7 @@ fn an_interface_that_goes_down_under_a_node_restarts_nothing() {
     world.observed.facts.addresses = has(&[("eth0", "10.0.0.2")]);
     let plan = world.plan();
     let host = &plan.verdicts[&Phase::Host];
-    assert!(matches!(host, Verdict::Waiting { reason: Reason::NodeAddress, .. }), "{}", text(host));
+    assert!(matches!(host, Verdict::Unmet { reason: Reason::NodeAddress, .. }), "{}", text(host));
     assert!(plan.steps().next().is_none());
 }
 

@@ -21,7 +21,7 @@ use k8s_openapi::api::certificates::v1::{
 pub(super) fn text(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Satisfied(note) => format!("ok: {note}"),
-        Verdict::Waiting { reason, message, .. } | Verdict::Blocked { reason, message } => {
+        Verdict::Unmet { reason, message, .. } => {
             format!("{reason}: {message}")
         }
         other => panic!("{other:?}"),

@@ -55,16 +55,14 @@ fn ready() -> World {
 
 fn reason(world: &World, phase: Phase) -> Option<Reason> {
     match &world.plan().verdicts[&phase] {
-        Verdict::Waiting { reason, .. } | Verdict::Blocked { reason, .. } => Some(*reason),
+        Verdict::Unmet { reason, .. } => Some(*reason),
         _ => None,
     }
 }
 
 fn message(world: &World, phase: Phase) -> String {
     match &world.plan().verdicts[&phase] {
-        Verdict::Waiting { message, .. } | Verdict::Blocked { message, .. } | Verdict::Satisfied(message) => {
-            message.clone()
-        }
+        Verdict::Unmet { message, .. } | Verdict::Satisfied(message) => message.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -88,8 +86,8 @@ fn count_verdicts(plan: &Plan) {
         let kind = match verdict {
             Verdict::Satisfied(_) => "verdict satisfied",
             Verdict::Act(_) => "verdict act",
-            Verdict::Blocked { .. } => "verdict blocked",
-            Verdict::Waiting { .. } => "verdict waiting",
+            Verdict::Unmet { reason, .. } if reason.needs_operator() => "verdict blocked",
+            Verdict::Unmet { .. } => "verdict waiting",
             Verdict::Held => "verdict held",
         };
         *counts.entry(kind.to_owned()).or_default() += 1;
@@ -149,7 +147,7 @@ fn a_node_that_was_ready_and_is_gone_is_not_made_again() {
     settle(&mut world);
     world.delete_node();
     let verdicts = world.plan().verdicts;
-    let Verdict::Blocked { reason, .. } = &verdicts[&Phase::Registered] else { panic!("{verdicts:?}") };
+    let Verdict::Unmet { reason, .. } = &verdicts[&Phase::Registered] else { panic!("{verdicts:?}") };
     assert_eq!(*reason, crate::reason::Reason::NodeDeleted);
     // The control: without the note that it was Ready it is made.
     world.forget(paths::joined());
@@ -193,9 +191,7 @@ fn a_certificate_for_another_key_or_name_or_from_another_ca_is_not_installed() {
         let mut world = World::fresh();
         world.issue_as(wrong);
         let last = settle(&mut world);
-        let (Verdict::Blocked { reason, .. } | Verdict::Waiting { reason, .. }) =
-            &last.verdicts[&Phase::Identity]
-        else {
+        let Verdict::Unmet { reason, .. } = &last.verdicts[&Phase::Identity] else {
             panic!("{wrong:?}: {last:?}")
         };
         assert_eq!(*reason, crate::reason::Reason::CertificateRejected, "{wrong:?}");
@@ -252,7 +248,7 @@ fn a_setting_that_the_kernel_does_not_have_is_told_with_the_unit_that_tried() {
     // What has not run yet is run.
     assert_eq!(host(&world), Verdict::Act(vec![Step::StartUnit(units::MODULES)]));
     "active".clone_into(&mut world.unit(units::MODULES).unwrap().active);
-    let Verdict::Waiting { reason, message, .. } = host(&world) else { panic!("{:?}", host(&world)) };
+    let Verdict::Unmet { reason, message, .. } = host(&world) else { panic!("{:?}", host(&world)) };
     assert_eq!(reason, crate::reason::Reason::KernelSetting);
     let named = ["no setting `net/bridge/bridge-nf-call-iptables`", units::MODULES];
     assert!(named.iter().all(|mark| message.contains(mark)), "{message}");
@@ -264,7 +260,7 @@ fn without_a_route_the_kubelets_unit_stays_as_it_is() {
     settle(&mut world);
     world.observed.facts.route_address = None;
     let host = world.plan().verdicts[&Phase::Host].clone();
-    let Verdict::Waiting { reason, message, .. } = &host else { panic!("{host:?}") };
+    let Verdict::Unmet { reason, message, .. } = &host else { panic!("{host:?}") };
     assert_eq!(*reason, crate::reason::Reason::ApiUnreachable);
     assert!(message.contains("no route to `https://10.0.0.1:6443`"), "{message}");
     assert!(world.plan().steps().next().is_none());

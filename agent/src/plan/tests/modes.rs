@@ -66,7 +66,7 @@ fn a_kube_proxy_that_stopped_is_not_started_in_a_mode_that_can_not_work() {
     world.edit(without_ip_vs);
     assert!(world.plan().is_ready(), "one that runs is left alone");
     "inactive".clone_into(&mut world.unit(units::KUBE_PROXY).unwrap().active);
-    let Verdict::Waiting { reason, .. } = world.plan().verdicts[&Phase::Proxy].clone() else { panic!() };
+    let Verdict::Unmet { reason, .. } = world.plan().verdicts[&Phase::Proxy].clone() else { panic!() };
     assert_eq!(reason, Reason::ProxyModeUnsupported);
     assert!(reason.needs_operator(), "status tells it as blocked");
 }
@@ -108,7 +108,7 @@ fn a_module_that_can_not_be_loaded_leaves_kube_proxy_as_it_was() {
         world.apply(&step);
     }
     world.fail("start kn-agent-modules.service", Failure::new(Reason::UnitFailed, "no module `ip_vs`"));
-    let Verdict::Waiting { reason, .. } = world.plan().verdicts[&Phase::Proxy].clone() else { panic!() };
+    let Verdict::Unmet { reason, .. } = world.plan().verdicts[&Phase::Proxy].clone() else { panic!() };
     assert_eq!(reason, Reason::UnitFailed);
     assert!(steps(&world.plan()).is_empty(), "{:?}", steps(&world.plan()));
     assert!(world.observed.units[units::KUBE_PROXY].as_ref().unwrap().is_active());

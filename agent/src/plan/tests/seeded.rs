@@ -72,7 +72,7 @@ fn removes_what_is_not_ours(view: View<'_>) -> Plan {
 /// Waits for a Node that nobody makes.
 fn gives_up(view: View<'_>) -> Plan {
     edited(view, Phase::Registered, |verdict| match verdict {
-        Verdict::Act(_) => Verdict::waiting(Reason::NodeNotReady, "somebody will make it"),
+        Verdict::Act(_) => Verdict::unmet(Reason::NodeNotReady, "somebody will make it"),
         other => other,
     })
 }
@@ -80,7 +80,7 @@ fn gives_up(view: View<'_>) -> Plan {
 /// Makes a Node again that somebody deleted.
 fn revives_deleted_nodes(view: View<'_>) -> Plan {
     edited(view, Phase::Registered, |verdict| match (verdict, view.desired) {
-        (Verdict::Blocked { reason: Reason::NodeDeleted, .. }, Some(desired)) => {
+        (Verdict::Unmet { reason: Reason::NodeDeleted, .. }, Some(desired)) => {
             Verdict::Act(vec![Step::CreateNode(Box::new(desired.node.clone()))])
         }
         (other, _) => other,
@@ -111,7 +111,7 @@ fn renews_too_early(view: View<'_>) -> Plan {
 /// Asks again because nobody has answered yet.
 fn asks_twice(view: View<'_>) -> Plan {
     edited(view, Phase::Identity, |verdict| match verdict {
-        Verdict::Waiting { reason: Reason::CsrPending, .. } => {
+        Verdict::Unmet { reason: Reason::CsrPending, .. } => {
             let certificate = crate::desired::certificates::kubelet_client(view.config);
             let name = format!("{}once-more", certificate.name_prefix());
             Verdict::Act(vec![Step::SubmitRequest { certificate, name }])
@@ -123,7 +123,7 @@ fn asks_twice(view: View<'_>) -> Plan {
 /// Takes whatever the signer has made.
 fn installs_anything(view: View<'_>) -> Plan {
     edited(view, Phase::Identity, |verdict| match verdict {
-        Verdict::Waiting { reason: Reason::CertificateRejected, .. } => {
+        Verdict::Unmet { reason: Reason::CertificateRejected, .. } => {
             let certificate = crate::desired::certificates::kubelet_client(view.config);
             let requests = view.observed.watched.requests.values();
             let mut issued = requests.filter_map(|request| match request {

@@ -167,8 +167,8 @@ impl Operator {
 pub(super) fn said(world: &World, phase: Phase) -> String {
     match &world.plan().verdicts[&phase] {
         Verdict::Satisfied(note) => format!("ok: {note}"),
-        Verdict::Waiting { reason, message, .. } => format!("{reason}: {message}"),
-        Verdict::Blocked { reason, message } => format!("{reason}! {message}"),
+        Verdict::Unmet { reason, message, .. } if reason.needs_operator() => format!("{reason}! {message}"),
+        Verdict::Unmet { reason, message, .. } => format!("{reason}: {message}"),
         other => format!("{other:?}"),
     }
 }
@@ -348,12 +348,12 @@ fn names_that_are_missing_and_an_end_that_is_near_are_told_and_hold_nothing_back
     assert!(settle(&mut world).is_ready());
     assert_eq!(
         said(&world, Phase::ServingCert),
-        "CertificateNames: identity.certFile `/node.pem` is for [n2] and lacks n1 and 10.0.0.2"
+        "CertificateNames! identity.certFile `/node.pem` is for [n2] and lacks n1 and 10.0.0.2"
     );
     let upkeep = said(&world, Phase::Upkeep);
     assert!(
         upkeep.starts_with(
-            "CertificateExpiring: identity.certFile `/node.pem`: 95 % of its life are over; system:node:n1"
+            "CertificateExpiring! identity.certFile `/node.pem`: 95 % of its life are over; system:node:n1"
         ),
         "{upkeep}"
     );

@@ -57,13 +57,13 @@ fn a_bundle_that_is_another_is_found_anew_or_told() {
     assert!(matches!(&trust(&world), Verdict::Act(steps) if matches!(steps[..], [Step::DiscoverCa { .. }])));
     world.edit(|config, _| config.identity.token = None);
     let message = format!("{why}; to find it anew takes a token, and identity.token is not set");
-    assert_eq!(trust(&world), Verdict::Blocked { reason: Reason::CaPinMismatch, message });
+    assert_eq!(trust(&world), Verdict::unmet(Reason::CaPinMismatch, message));
     // Where there never was one, it is the token that is missing.
     world.edit(|_, observed| {
         observed.configured_ca = Err(Failure::new(Reason::CaUndiscovered, "it is not there"));
     });
     assert!(
-        matches!(trust(&world), Verdict::Blocked { reason: Reason::TokenMissing, .. }),
+        matches!(trust(&world), Verdict::Unmet { reason: Reason::TokenMissing, .. }),
         "{:?}",
         trust(&world)
     );
@@ -75,14 +75,14 @@ fn a_failed_search_waits_with_its_reason_and_a_disk_that_does_not_answer_starts_
     let Verdict::Act(steps) = trust(&world) else { panic!("{:?}", trust(&world)) };
     world.fail(&steps[0].key(), Failure::new(Reason::ClusterInfoForged, "the signature is wrong"));
     assert!(
-        matches!(trust(&world), Verdict::Waiting { reason: Reason::ClusterInfoForged, until: Some(_), .. }),
+        matches!(trust(&world), Verdict::Unmet { reason: Reason::ClusterInfoForged, until: Some(_), .. }),
         "{:?}",
         trust(&world)
     );
     let mut world = pinned();
     world.edit(|_, observed| observed.configured_ca = Err(Failure::new(Reason::FileTrouble, "I/O error")));
     assert!(
-        matches!(trust(&world), Verdict::Waiting { reason: Reason::FileTrouble, until: Some(_), .. }),
+        matches!(trust(&world), Verdict::Unmet { reason: Reason::FileTrouble, until: Some(_), .. }),
         "{:?}",
         trust(&world)
     );

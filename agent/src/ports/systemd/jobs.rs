@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
 use tokio::sync::OnceCell;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
-use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
+use zbus::{Connection, MatchRule, OwnedObjectPath};
 
-use super::property;
+use super::{property, stream};
 
 /// `JobRemoved` can be lost when a job ends during a reload (systemd before 239): whether the job is still there is looked
 /// at this often.
@@ -84,20 +83,15 @@ async fn listen(connection: &Connection) -> zbus::Result<Listener> {
         .interface("org.freedesktop.systemd1.Manager")
         .member("JobRemoved")
         .build()?;
-    let mut signals = MessageStream::for_match_rule(rule, connection, None).await?;
     let (sender, ends) = broadcast::channel(BACKLOG);
-    let mut task = JoinSet::new();
-    task.spawn(async move {
-        while let Some(Ok(signal)) = signals.next().await {
-            if let Ok((_, job, _, result)) =
-                signal.body().deserialize::<(u32, OwnedObjectPath, String, String)>()
-            {
-                // Nobody may be waiting for one.
-                let _ = sender.send((job, result));
-            }
+    let task = stream::drain(connection, rule, move |signal| {
+        if let Ok((_, job, _, result)) = signal.body().deserialize::<(u32, OwnedObjectPath, String, String)>()
+        {
+            // Nobody may be waiting for one.
+            let _ = sender.send((job, result));
         }
     });
-    Ok(Listener { ends, _task: task })
+    Ok(Listener { ends, _task: task.await? })
 }
 
 #[cfg(test)]

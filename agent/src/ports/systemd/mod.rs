@@ -2,6 +2,7 @@
 
 mod jobs;
 mod signals;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,18 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures::StreamExt;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
-use zbus::{Connection, MatchRule, MessageStream, OwnedVariant};
+use zbus::{Connection, MatchRule, OwnedVariant};
 
-use super::{UNIT, UnitState};
+use super::{UNIT, UnitState, stream};
 
-/// Signals of changed units.
-///
-/// They are taken off the connection as they come, whoever reads them when: a stream of the bus that is not read holds up
-/// every answer after 64 messages. A connection that was made beside a start of many units waited for the answer to its
-/// `Subscribe` behind them, for ever.
+/// Signals of changed units, kept until they are read.
 #[derive(Debug)]
 pub struct Signals {
     changes: UnboundedReceiver<(&'static str, Change)>,
@@ -34,19 +29,14 @@ impl Signals {
             // services and mounts of the machine, stays on the bus.
             .arg(0, UNIT)
             .build()?;
-        let mut signals = MessageStream::for_match_rule(rule, connection, None).await?;
         let (sender, changes) = unbounded_channel();
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            while let Some(Ok(signal)) = signals.next().await {
-                let unit = signal.header().path().and_then(|path| paths.get(path.as_str()).copied());
-                let Some(unit) = unit else { continue };
-                if sender.send((unit, Change::of(&signal).unwrap_or_default())).is_err() {
-                    return;
-                }
+        let task = stream::drain(connection, rule, move |signal| {
+            if let Some(unit) = signal.header().path().and_then(|path| paths.get(path.as_str()).copied()) {
+                // Nobody may read them any more.
+                let _ = sender.send((unit, Change::of(signal).unwrap_or_default()));
             }
         });
-        Ok(Self { changes, _task: task })
+        Ok(Self { changes, _task: task.await? })
     }
 
     /// Calls `changed` with the name of each unit that changes, and to what; returns when the bus goes away.

@@ -141,10 +141,7 @@ fn every_phase_that_is_not_satisfied_says_why() {
     let view = View { config: &config, desired: None, observed: &observed, now: Timestamp::UNIX_EPOCH };
     let verdicts = BTreeMap::from([
         (Phase::Preflight, Verdict::Satisfied("7 checks".to_owned())),
-        (
-            Phase::Trust,
-            Verdict::Blocked { reason: Reason::CaUnusable, message: "cluster.ca: no certificate".to_owned() },
-        ),
+        (Phase::Trust, Verdict::unmet(Reason::CaUnusable, "cluster.ca: no certificate")),
         (Phase::Identity, Verdict::Held),
     ]);
     let preview = Preview::of(view, &Plan { verdicts, next: None });

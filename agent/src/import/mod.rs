@@ -31,11 +31,7 @@ use given::Given;
 use kubeconfig::Kubeconfig;
 use vars::Vars;
 
-use super::check::file_layer;
-use super::merge::defaults;
-use super::problem::Findings;
-use super::sources::resolved;
-use super::{ConfigErrors, HostFacts};
+use crate::config::{ConfigErrors, verify};
 
 /// A file, as the operator names it.
 #[derive(Debug, Clone)]
@@ -122,7 +118,7 @@ pub fn import(inputs: &[Input], vars: Option<&Input>) -> Result<Imported, Config
     let files: Vec<&Path> = inputs.iter().map(|input| input.name.as_path()).collect();
     let (config, notes) = draft.finish(&files)?;
     let config = written(&files, &Value::Object(config));
-    check(&config)?;
+    verify(Path::new("what was imported"), &config)?;
     Ok(Imported { config, notes })
 }
 
@@ -164,17 +160,4 @@ fn written(files: &[&Path], config: &Value) -> String {
     }
     text.push('\n');
     text + &serde_saphyr::to_string(config).unwrap_or_else(|_| config.to_string())
-}
-
-/// Whether the result is a configuration. The files it names are not looked at: they are on another machine, or yet to
-/// come.
-fn check(config: &str) -> Result<(), ConfigErrors> {
-    let mut findings = Findings::default();
-    let layer = file_layer(Path::new("what was imported"), config, &mut findings);
-    let host = HostFacts { hostname: "node".to_owned(), ..HostFacts::default() };
-    resolved(vec![defaults(&host), layer], &mut findings);
-    if findings.problems.is_empty() {
-        return Ok(());
-    }
-    Err(ConfigErrors { problems: findings.problems, not_configured: false })
 }

@@ -4,7 +4,7 @@ use super::draft::{Draft, Place};
 use super::flags::{self, Meaning};
 use super::unit::Word;
 use super::{Gathered, Program};
-use crate::config::problem::{nearest, shown};
+use crate::config::{nearest, shown};
 
 /// A flag as it was given.
 #[derive(Debug, Clone)]

@@ -347,5 +347,4 @@ impl fmt::Display for Cidr {
 }
 
 #[cfg(test)]
-#[path = "names_tests.rs"]
 mod tests;

@@ -274,5 +274,4 @@ fn address(bytes: &[u8]) -> Result<IpAddr, Malformed> {
 }
 
 #[cfg(test)]
-#[path = "csr_tests.rs"]
 mod tests;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::problem::shown;
+use crate::config::shown;
 
 /// What a flag holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

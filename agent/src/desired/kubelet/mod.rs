@@ -161,5 +161,4 @@ pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &st
 }
 
 #[cfg(test)]
-#[path = "kubelet_tests.rs"]
 mod tests;

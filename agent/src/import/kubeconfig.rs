@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Input;
 use super::draft::{Draft, Place};
-use crate::config::tree::{Node, Tree};
+use crate::config::{Tree, TreeNode as Node};
 use crate::names::Token;
 
 /// What one says, by its current context.

@@ -377,3 +377,6 @@ fn written(value: &Value) -> String {
         other => format!("`{other}`"),
     }
 }
+
+#[cfg(test)]
+mod tests;

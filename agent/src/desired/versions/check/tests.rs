@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::check::{Check, State};
-use super::{SUPPORTED, Version};
+use super::{Check, State};
 use crate::config::{HostFacts, ProxyMode, Sources, load};
+use crate::desired::versions::{SUPPORTED, Version};
 
 fn version(minor: u16) -> Version {
     Version { major: 1, minor, patch: 0 }

@@ -3,6 +3,7 @@
 use super::super::flags::{Flag, Meaning};
 use super::super::values::Kind;
 use super::*;
+use crate::desired::versions::{Component, SUPPORTED, Setting, Sort, settings};
 
 #[test]
 fn tables_are_in_order_and_name_a_source_for_what_is_gone() {
@@ -17,6 +18,38 @@ fn tables_are_in_order_and_name_a_source_for_what_is_gone() {
             }
         }
     }
+}
+
+/// Kubernetes' own data, of every version that is supported, says the same: two lists that nobody keeps together by hand.
+#[test]
+fn tables_agree_with_what_kubernetes_says_of_its_flags() {
+    let mut seen = [0; 3];
+    for (component, table) in [(Component::Kubelet, flags::KUBELET), (Component::KubeProxy, flags::PROXY)] {
+        for flag in table {
+            let of = |s: &&Setting| s.component == component && s.sort == Sort::Flag && s.name == flag.name;
+            let spans: Vec<&Setting> = settings().iter().filter(of).collect();
+            let (last, fields) = (spans.last().map(|s| s.last), spans.iter().filter_map(|s| s.field));
+            let fields: Vec<&str> = fields.collect();
+            match flag.meaning {
+                Meaning::Field(field, _) if !fields.is_empty() => {
+                    assert!(fields.contains(&field), "--{}: {field}, not {fields:?}", flag.name);
+                    seen[0] += 1;
+                }
+                Meaning::Gone(release, ..) => {
+                    let minor: u16 = release.strip_prefix("1.").unwrap().parse().unwrap();
+                    // Before what is supported, the data does not know it at all.
+                    assert_eq!(last.map_or(minor.min(20), |last| last + 1), minor, "--{}", flag.name);
+                    seen[1] += 1;
+                }
+                Meaning::Flag => {
+                    assert_eq!(last, Some(SUPPORTED.1), "--{}", flag.name);
+                    seen[2] += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(seen[0] > 60 && seen[1] > 10 && seen[2] > 4, "{seen:?}");
 }
 
 /// A value for a flag that is not its default, and that can be found again.

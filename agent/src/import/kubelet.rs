@@ -4,8 +4,7 @@ use super::draft::Draft;
 use super::given::Given;
 use super::values::Kind;
 use super::{Gathered, Program};
-use crate::config::labels::check_label;
-use crate::config::problem::shown;
+use crate::config::{check_label, shown};
 
 /// Registries that no longer serve, or are no longer kept, and the image that stands for theirs.
 const ABANDONED: [&str; 4] =

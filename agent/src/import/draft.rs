@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::config::problem::Problem;
-use crate::config::{ConfigErrors, Origin};
+use crate::config::{ConfigErrors, Origin, Problem};
 use crate::names::Token;
 
 /// A place in a file.

@@ -177,5 +177,4 @@ fn forget<K: Ord>(index: &mut BTreeMap<K, BTreeSet<String>>, key: &K, name: &str
 }
 
 #[cfg(test)]
-#[path = "inventory_tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@ use super::draft::{Draft, Place};
 use super::unit::{self, Setting, Word};
 use super::vars::Vars;
 use super::{Gathered, Input, Program, given};
-use crate::config::problem::shown;
+use crate::config::shown;
 
 /// Settings that our own units have, or need not have.
 const OURS: [&str; 25] = [
