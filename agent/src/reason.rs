@@ -129,10 +129,12 @@ reasons! {
     UnitCrashLoop: OPERATOR, "see the log lines; kn-agent logs shows more";
     /// A unit is masked.
     UnitMasked: OPERATOR, "somebody masked it; systemctl unmask UNIT when it may run again";
+    /// systemd did not start a unit, for a condition in its file or in a drop-in of it.
+    UnitSkipped: OPERATOR, "systemctl cat UNIT shows who asks for the condition; meet it or take it away; tried again by itself";
     /// A unit is on its way.
     UnitStarting: TIME, "wait; kn-agent logs shows what it does";
     /// The runtime's unit is active but its socket does not answer.
-    RuntimeUnresponsive: TIME, "kn-agent logs runtime; systemctl restart docker (or containerd) if it stays so";
+    RuntimeUnresponsive: TIME, "kn-agent logs runtime; systemctl restart docker (cri-docker, containerd), whichever the message names, if it stays so";
     /// containerd runs, but not the part of it that the kubelet talks to, or not in the kubelet's version.
     CriMissing: OPERATOR, "kn-agent logs runtime says why the plugin `cri` was not loaded; disabled_plugins of a file that /etc/containerd/config.toml imports may name it; kubelets before 1.23 need containerd 1.6 or 1.7";
     /// kubelet and runtime would use different cgroup drivers.

@@ -5,12 +5,22 @@ use anyhow::{Result, ensure};
 use crate::Node;
 
 /// A kind of trace: what it is, whether the package alone brings it, and the command that prints what it finds.
-const TRACES: [(&str, bool, &str); 8] = [
+const TRACES: [(&str, bool, &str); 10] = [
     ("program of the agent's", true, "command -v kn-agent"),
     (
         "units of kn-agent",
         true,
-        "ls /etc/systemd/system /usr/lib/systemd/system | grep -E '^kn-agent[.]'",
+        "ls /usr/lib/systemd/system | grep -E '^kn-agent'",
+    ),
+    (
+        "units that kn-agent writes",
+        false,
+        "ls /etc/systemd/system | grep -E '^kn-agent'",
+    ),
+    (
+        "drop-ins of kn-agent",
+        false,
+        "ls -d /etc/systemd/system/*.d/*kn-agent* /etc/containerd/conf.d/*kn-agent*",
     ),
     (
         "units of kubelet, kube-proxy, cri-dockerd",
@@ -26,7 +36,7 @@ const TRACES: [(&str, bool, &str); 8] = [
     (
         "keys and certificates",
         false,
-        "find /var/lib/kubelet /var/lib/kube-proxy /var/lib/kn-agent -name '*.pem'",
+        "find /var/lib/kubelet /var/lib/kube-proxy /var/lib/kn-agent -name '*.pem' -o -name '*.key'",
     ),
     ("CNI configuration", false, "find /etc/cni/net.d -type f"),
     (

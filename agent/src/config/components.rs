@@ -138,6 +138,7 @@ pub(super) fn check(
     all.extend(flags("proxy.extraArgs", proxy, &PROXY_FLAGS));
     all.extend(name.and_then(|name| proxy_name(&proxy.config, name)));
     all.extend(services.and_then(|services| proxy_cidr(&proxy.config, services)));
+    all.extend(unnamed_cgroup(&kubelet.config));
     if network == NetworkPlugin::Calico {
         all.extend(masquerade_all(&proxy.config));
     }
@@ -159,19 +160,42 @@ fn rules(group: &str, config: &Map<String, Value>, rules: &[Rule]) -> Vec<Refuse
 
 fn flags(group: &str, component: &Component, owned: &[(&str, &str)]) -> Vec<Refused> {
     let mut all = Vec::new();
-    for flag in component.extra_args.keys() {
-        let path = format!("{group}.{flag}");
+    for (flag, value) in &component.extra_args {
+        let path = format!("{group}.{}", flag.escape_debug());
+        if value.contains('\0') {
+            let message = "holds a NUL character, which no program can be given";
+            all.push(refused(&path, message, "remove the character"));
+        }
         let bare = flag.trim_start_matches('-').replace('_', "-");
         if let Some((_, key)) = owned.iter().find(|(name, _)| *name == bare) {
             let what = if key.is_empty() { "remove it".to_owned() } else { format!("set `{key}`") };
             all.push(refused(&path, "this flag is set by kn-agent", &what));
         } else if flag.starts_with('-') {
             all.push(refused(&path, "flags are written without their dashes", &format!("write `{bare}`")));
-        } else if bare.is_empty() || bare.contains(|c: char| c == '=' || c.is_whitespace()) {
+        } else if bare.is_empty() || bare.contains(|c: char| c == '=' || c.is_whitespace() || c.is_control())
+        {
             all.push(refused(&path, "is no name of a flag", "write `name: value`"));
         }
     }
     all
+}
+
+/// A reservation is enforced on a cgroup, and the kubelet ends at its start where none is named
+/// (`ValidateKubeletConfiguration`).
+fn unnamed_cgroup(config: &Map<String, Value>) -> Option<Refused> {
+    let levels = at(config, "enforceNodeAllocatable")?.as_array()?;
+    levels.iter().filter_map(Value::as_str).find_map(|level| {
+        let field = match level.strip_suffix("-compressible").unwrap_or(level) {
+            "kube-reserved" => "kubeReservedCgroup",
+            "system-reserved" => "systemReservedCgroup",
+            _ => return None,
+        };
+        let is_named = at(config, field).and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+        let message =
+            format!("`{level}` is enforced on a cgroup, and none is named: the kubelet would not start");
+        let hint = format!("set `kubelet.config.{field}`");
+        (!is_named).then(|| refused("kubelet.config.enforceNodeAllocatable", &message, &hint))
+    })
 }
 
 fn proxy_name(config: &Map<String, Value>, name: &NodeName) -> Option<Refused> {

@@ -99,11 +99,18 @@ impl Check<'_> {
 
     pub(super) fn absolute(&mut self, path: &str, text: Option<String>) -> Option<PathBuf> {
         let text = text?;
-        if text.starts_with('/') {
-            return Some(PathBuf::from(text));
+        if !text.starts_with('/') {
+            self.refuse_with(path, &format!("`{}` is no absolute path", shown(&text)), "begin it with `/`");
+            return None;
         }
-        self.refuse_with(path, &format!("`{}` is no absolute path", shown(&text)), "begin it with `/`");
-        None
+        // It stands in units, where a line's end would begin a directive and a backslash there would swallow the next one.
+        if text.contains(char::is_control) || text.ends_with(['\\', ' ']) {
+            let message =
+                format!("`{}` holds a control character, or ends in a space or a backslash", shown(&text));
+            self.refuse_with(path, &message, "give the file another name");
+            return None;
+        }
+        Some(PathBuf::from(text))
     }
 
     fn cluster(&mut self, fragment: ClusterFragment) -> Option<Cluster> {
@@ -121,6 +128,11 @@ impl Check<'_> {
             pod_cidr.zip(service_cidr).filter(|(pods, services)| pods.overlaps(services))
         {
             let message = format!("{pods} overlaps {services} (`cluster.serviceCIDR`)");
+            self.refuse_with("cluster.podCIDR", &message, "pods and Services need blocks of their own");
+        } else if let Some((pods, service)) =
+            pod_cidr.zip(dns.address).filter(|(pods, service)| pods.contains(*service))
+        {
+            let message = format!("{pods} holds {service} (`cluster.dns.address`), which is a Service");
             self.refuse_with("cluster.podCIDR", &message, "pods and Services need blocks of their own");
         }
         let name = fragment.name.unwrap_or_default();

@@ -35,7 +35,7 @@ pub(super) fn unit(config: &Config, facts: &Facts) -> Option<FileSpec> {
          [Service]\n\
          Type=oneshot\n\
          RemainAfterExit=yes\n",
-        directory.display().to_string().replace('%', "%%"),
+        units::path(directory),
         engine = engine::unit(config.runtime.kind),
     );
     for (tar, _) in &facts.image_tars {

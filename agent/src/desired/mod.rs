@@ -37,6 +37,8 @@ pub use versions::Version;
 /// What the configuration alone does not say; looked for in every pass, slow answers remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
+    /// Files with the name of a program that is looked for, which can't be executed.
+    pub not_executable: Vec<PathBuf>,
     /// The kubelet, once it was asked.
     pub kubelet: Program,
     /// kube-proxy.

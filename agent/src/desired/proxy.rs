@@ -55,7 +55,7 @@ pub fn unit(config: &Config, facts: &Facts) -> Option<FileSpec> {
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n",
-        certificate = config.proxy.kubeconfig.as_deref().unwrap_or(paths::proxy_client()).display(),
+        certificate = units::path(config.proxy.kubeconfig.as_deref().unwrap_or(paths::proxy_client())),
         exec = units::exec_start(&program.display().to_string(), &flags),
     );
     Some(FileSpec::new(&paths::units().join(units::KUBE_PROXY), text, 0o600))

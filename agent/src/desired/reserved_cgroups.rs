@@ -17,6 +17,9 @@ pub const HIERARCHIES: &[&str] = &["cpu", "cpuacct", "cpuset", "hugetlb", "memor
 
 const SYSTEMD: &str = "systemd";
 
+/// A level's end where only processor time is enforced (since 1.32), on the same cgroup.
+const COMPRESSIBLE: &str = "-compressible";
+
 /// Mounts that are read-only, as in a container's, are made writable.
 const WRITABLE: &str = "for mount; do test -w \"$mount\" || mount -o remount,rw,bind \"$mount\"; done";
 
@@ -36,7 +39,10 @@ fn enforced(config: &Config) -> impl Iterator<Item = (&'static str, &str)> {
     let levels = fields.get("enforceNodeAllocatable").and_then(Value::as_array);
     [("kube-reserved", "kubeReservedCgroup"), ("system-reserved", "systemReservedCgroup")]
         .into_iter()
-        .filter(move |(level, _)| levels.is_some_and(|levels| levels.iter().any(|found| found == level)))
+        .filter(move |(level, _)| {
+            let of_it = |found: &str| found.strip_suffix(COMPRESSIBLE).unwrap_or(found) == *level;
+            levels.is_some_and(|levels| levels.iter().filter_map(Value::as_str).any(of_it))
+        })
         .filter_map(|(_, field)| Some((field, fields.get(field)?.as_str()?)))
         .filter(|(_, cgroup)| !cgroup.trim_matches('/').is_empty())
 }
@@ -78,6 +84,10 @@ pub(super) fn own_limit(config: &Config, cgroup_driver: &str) -> Option<String> 
     let own = format!("system.slice/{}", units::KUBELET);
     let mut own = enforced(config).filter(|(_, cgroup)| cgroup.trim_matches('/') == own);
     let (field, _) = own.next().filter(|_| cgroup_driver != SYSTEMD)?;
+    let levels = config.kubelet.config.get("enforceNodeAllocatable")?.as_array()?;
+    if levels.iter().filter_map(Value::as_str).any(|level| level.ends_with(COMPRESSIBLE)) {
+        return None;
+    }
     let reserved = config.kubelet.config.get(field.strip_suffix("Cgroup")?)?;
     let memory = reserved.get("memory")?.as_str()?;
     // Kubernetes' `Mi` is systemd's `M`; what is written otherwise stays the kubelet's alone.

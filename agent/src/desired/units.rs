@@ -84,6 +84,12 @@ pub fn inputs(unit: &str) -> Vec<PathBuf> {
     std::iter::once(unit_file).chain(of_its_own.iter().map(|&path| path.to_owned())).collect()
 }
 
+/// A path as the value of a condition or a description (systemd.unit(5), SPECIFIERS). What would end the line is refused
+/// where the configuration is read.
+pub fn path(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
+}
+
 /// One word of an `ExecStart=` line, quoted so that systemd passes exactly these bytes (systemd.service(5), COMMAND
 /// LINES; systemd.syntax(7), QUOTING): `%` and `$` doubled, control characters as escapes.
 pub fn word(text: &str) -> String {
@@ -128,5 +134,6 @@ mod tests {
         assert_eq!(word("x\n[Service]"), "\"x\\x0a[Service]\"");
         assert_eq!(word("${X}\""), "\"$${X}\\\"\"");
         assert_eq!(word(""), "\"\"");
+        assert_eq!(path(Path::new("/a b/100%n")), "/a b/100%%n");
     }
 }

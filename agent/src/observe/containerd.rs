@@ -23,12 +23,15 @@ fn failure(refusal: &Refusal) -> Failure {
 pub(super) async fn ask(root: &Root, sandbox_image: &str) -> (Fact<()>, bool) {
     let asked = async {
         let cri = Cri::open(&root.path(paths::containerd_socket())).await?;
-        let (version, image) = futures::join!(cri.version(cri::V1), cri.has_image(sandbox_image));
-        version?;
-        Ok(image)
+        let (trouble, image) = futures::join!(cri.trouble(), cri.has_image(sandbox_image));
+        Ok((trouble?, image))
     };
     let (answers, image) = match asked.await {
-        Ok(image) => (Ok(()), image),
+        Ok((None, image)) => (Ok(()), image),
+        Ok((Some(why), image)) => {
+            let message = format!("containerd says that it is not ready: {why}");
+            (Err(Failure::new(Reason::RuntimeUnresponsive, message)), image)
+        }
         Err(refusal) => (Err(failure(&refusal)), Err(refusal)),
     };
     // Only its own word counts: one that is slow has not lost an image.

@@ -26,6 +26,7 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         Program { path, file, ..Default::default() }
     };
     Facts {
+        not_executable: not_executable(root, config),
         kubelet: found(config.kubelet.binary.as_ref(), "kubelet"),
         proxy: found(config.proxy.component.binary.as_ref(), "kube-proxy"),
         cri_dockerd: find(root, config.runtime.cri_dockerd.as_ref(), "cri-dockerd"),
@@ -132,12 +133,27 @@ fn flags_in(help: &str) -> Vec<String> {
     help.lines().filter_map(flag).collect()
 }
 
-fn find(root: &Root, configured: Option<&PathBuf>, name: &str) -> Option<PathBuf> {
-    let candidates = match configured {
+/// Where a program may be.
+fn places(configured: Option<&PathBuf>, name: &str) -> Vec<PathBuf> {
+    match configured {
         Some(path) => vec![path.clone()],
         None => SEARCHED.iter().map(|dir| Path::new(dir).join(name)).collect(),
-    };
-    candidates.into_iter().find(|path| is_executable(&root.path(path)))
+    }
+}
+
+fn find(root: &Root, configured: Option<&PathBuf>, name: &str) -> Option<PathBuf> {
+    places(configured, name).into_iter().find(|path| is_executable(&root.path(path)))
+}
+
+/// Files where a program may be, which can't be executed.
+fn not_executable(root: &Root, config: &Config) -> Vec<PathBuf> {
+    let programs = [
+        (config.kubelet.binary.as_ref(), "kubelet"),
+        (config.proxy.component.binary.as_ref(), "kube-proxy"),
+        (config.runtime.cri_dockerd.as_ref(), "cri-dockerd"),
+    ];
+    let places = programs.into_iter().flat_map(|(configured, name)| places(configured, name));
+    places.filter(|path| root.path(path).is_file() && !is_executable(&root.path(path))).collect()
 }
 
 fn file_id(path: &Path) -> Option<FileId> {

@@ -4,6 +4,7 @@ pub mod access;
 pub mod certificates;
 pub mod cni;
 mod containerd;
+mod cri_dockerd;
 mod docker;
 pub mod facts;
 mod lately;
@@ -165,24 +166,8 @@ pub struct Inputs<'a> {
 pub async fn observe(inputs: &Inputs<'_>, facts: &Facts, desired: Option<&Desired>) -> Observed {
     let root = inputs.root;
     let units = units(inputs).await;
-    let since = |unit| active_since(&units, unit);
-    let lately = |unit| since(unit).is_some_and(|since| inputs.lately.answered(unit, since));
-    let engine = async {
-        let (runtime, unit) = (&inputs.config.runtime, engine::unit(inputs.config.runtime.kind));
-        match since(unit) {
-            Some(_) => runtime::ask(root, runtime, inputs.engine, lately(unit)).await,
-            None => runtime::inactive(runtime.kind),
-        }
-    };
-    let healthy = async |unit, address| match since(unit) {
-        Some(_) if lately(unit) => Ok(()),
-        Some(_) => healthy(address).await,
-        None => Err("its unit is not active".to_owned()),
-    };
-    let kubelet = healthy(units::KUBELET, health::kubelet(inputs.config));
-    let proxy = healthy(units::KUBE_PROXY, health::proxy(inputs.config));
-    let twice = since(units::KUBE_PROXY).is_some() && root.exists(paths::joined());
-    let (engine, kubelet_health, proxy_health) = futures::join!(engine, kubelet, proxy);
+    let (engine, kubelet_health, proxy_health) = answers(inputs, &units).await;
+    let twice = active_since(&units, units::KUBE_PROXY).is_some() && root.exists(paths::joined());
     let supplied = inputs.config.identity.supplied.as_ref().map(|pair| supplied::pair(root, pair));
     let client_certificate = match &supplied {
         Some(pair) => pair.as_ref().map(|pair| Some(pair.certificate.clone())).map_err(Clone::clone),
@@ -220,6 +205,42 @@ pub async fn observe(inputs: &Inputs<'_>, facts: &Facts, desired: Option<&Desire
         attempts: inputs.attempts.clone(),
         under_way: inputs.under_way.clone(),
     }
+}
+
+type Health = Result<(), String>;
+
+/// Who of those whose units are active answers: the engine with its shim, the kubelet, kube-proxy; all asked at once.
+async fn answers(
+    inputs: &Inputs<'_>,
+    units: &BTreeMap<&'static str, Fact<UnitState>>,
+) -> (runtime::Engine, Health, Health) {
+    let root = inputs.root;
+    let since = |unit| active_since(units, unit);
+    let lately = |unit| since(unit).is_some_and(|since| inputs.lately.answered(unit, since));
+    let engine = async {
+        let (runtime, unit) = (&inputs.config.runtime, engine::unit(inputs.config.runtime.kind));
+        match since(unit) {
+            Some(_) => runtime::ask(root, runtime, inputs.engine, lately(unit)).await,
+            None => runtime::inactive(runtime.kind),
+        }
+    };
+    let shim = async {
+        match since(units::CRI_DOCKERD) {
+            Some(_) if lately(units::CRI_DOCKERD) => Ok(()),
+            Some(_) => cri_dockerd::ask(root, &inputs.config.runtime.sandbox_image).await,
+            None => Err(cri_dockerd::inactive()),
+        }
+    };
+    let healthy = async |unit, address| match since(unit) {
+        Some(_) if lately(unit) => Ok(()),
+        Some(_) => healthy(address).await,
+        None => Err("its unit is not active".to_owned()),
+    };
+    let kubelet = healthy(units::KUBELET, health::kubelet(inputs.config));
+    let proxy = healthy(units::KUBE_PROXY, health::proxy(inputs.config));
+    let (mut engine, shim, kubelet_health, proxy_health) = futures::join!(engine, shim, kubelet, proxy);
+    engine.shim = shim;
+    (engine, kubelet_health, proxy_health)
 }
 
 /// Since when a unit is active, microseconds since 1970.

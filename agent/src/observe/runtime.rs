@@ -1,8 +1,8 @@
 //! The container engine, asked over its socket: it may be active and dead.
 
-use super::{Fact, containerd, docker};
+use super::{Fact, containerd, cri_dockerd, docker};
 use crate::config::{Runtime, RuntimeKind};
-use crate::desired::{engine, paths};
+use crate::desired::engine;
 use crate::ports::Failure;
 use crate::ports::root::Root;
 use crate::reason::Reason;
@@ -16,8 +16,8 @@ pub struct Engine {
     pub info: Fact<Info>,
     /// Whether the sandbox image is on the node.
     pub has_sandbox_image: bool,
-    /// Whether cri-dockerd's socket exists.
-    pub has_cri_socket: bool,
+    /// Whether cri-dockerd answers, which stands between docker and the kubelet.
+    pub shim: Fact<()>,
 }
 
 /// What the engine is. It stays as it is until it starts anew, and asking costs docker three programs that it executes
@@ -39,7 +39,7 @@ pub fn inactive(kind: RuntimeKind) -> Engine {
         answers: Err(inactive.clone()),
         info: Err(inactive),
         has_sandbox_image: false,
-        has_cri_socket: false,
+        shim: Err(cri_dockerd::inactive()),
     }
 }
 
@@ -61,7 +61,7 @@ pub async fn ask(root: &Root, runtime: &Runtime, info: Option<&Fact<Info>>, late
         RuntimeKind::Docker => docker::ask(root, &runtime.sandbox_image).await,
         RuntimeKind::Containerd => containerd::ask(root, &runtime.sandbox_image).await,
     };
-    Engine { answers, info, has_sandbox_image, has_cri_socket: root.exists(paths::cri_socket()) }
+    Engine { answers, info, has_sandbox_image, shim: Err(cri_dockerd::inactive()) }
 }
 
 /// Asks the engine what it is.

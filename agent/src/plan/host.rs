@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Step, Verdict, View, firewall, later, modes, settings, unit};
 use crate::desired::address::{self, Chosen};
-use crate::desired::{FileSpec, units};
+use crate::desired::{FileSpec, kubelet, units};
 use crate::reason::Reason;
 
 /// The step that puts a file right; `None` where it is.
@@ -17,12 +17,8 @@ pub(super) fn write(view: View<'_>, spec: &FileSpec) -> Result<Option<Step>, Ver
 }
 
 /// Directories the components want to find.
-const DIRECTORIES: &[(&str, u32)] = &[
-    ("/var/lib/kubelet", 0o750),
-    ("/var/lib/kubelet/pki", 0o750),
-    ("/var/lib/kube-proxy", 0o750),
-    ("/etc/kubernetes/manifests", 0o755),
-];
+const DIRECTORIES: &[(&str, u32)] =
+    &[("/var/lib/kubelet", 0o750), ("/var/lib/kubelet/pki", 0o750), ("/var/lib/kube-proxy", 0o750)];
 
 /// Files are written, systemd has read them, kernel settings are made.
 pub(super) fn host(view: View<'_>) -> Verdict {
@@ -50,7 +46,8 @@ pub(super) fn host(view: View<'_>) -> Verdict {
         }
         let directories = DIRECTORIES.iter().map(|&(path, mode)| (Path::new(path), mode));
         // Made before anything is in it, so that whoever changes it is noticed from the start.
-        let directories = directories.chain([(view.config.network.conf_dir.as_path(), 0o755)]);
+        let watched = [kubelet::static_pods(view.config), Some(view.config.network.conf_dir.as_path())];
+        let directories = directories.chain(watched.into_iter().flatten().map(|path| (path, 0o755)));
         let make = directories.map(|(path, mode)| Step::MakeDirectory { path: path.to_owned(), mode });
         steps.splice(0..0, make);
     }

@@ -24,7 +24,7 @@ pub(super) fn check(view: View<'_>, directory: &Path) -> Result<String, (Reason,
     let facts = &view.observed.facts;
     let program = images::loader(view.config.runtime.kind);
     match (&facts.image_loader, facts.image_tars.len()) {
-        (None, _) => Err((Reason::BinaryMissing, super::preflight::missing(program, None))),
+        (None, _) => Err((Reason::BinaryMissing, super::programs::missing(view, program, None))),
         (_, 0) => Err((
             Reason::FileTrouble,
             format!("`{}` holds no file that ends in `.tar` (runtime.images)", directory.display()),

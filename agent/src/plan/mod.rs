@@ -12,6 +12,7 @@ mod network;
 mod node;
 mod phase;
 pub mod preflight;
+mod programs;
 mod proxy;
 mod runtime;
 mod settings;
@@ -180,7 +181,7 @@ pub fn plan(view: View<'_>) -> Plan {
 fn decide(phase: Phase, view: View<'_>) -> Verdict {
     match phase {
         Phase::Preflight => preflight::verdict(view),
-        Phase::Programs => preflight::programs(view),
+        Phase::Programs => programs::verdict(view),
         Phase::Trust => trust::verdict(view),
         Phase::Identity => identity::client(view),
         Phase::Host => host::host(view),

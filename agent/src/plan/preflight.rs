@@ -1,9 +1,10 @@
 //! Checks before joining: a name, what was found, what helps. Pure; `kn-agent check` prints them.
 
-use super::{Verdict, View, firewall, images, later, needs_cri_dockerd, network, settings, supplied};
+use super::{
+    Verdict, View, firewall, images, later, needs_cri_dockerd, network, programs, settings, supplied,
+};
 use crate::config::{NetworkPlugin, RuntimeKind};
-use crate::desired::{DaemonJson, Program, address, cni, engine, paths, reserved_cgroups, runtime, versions};
-use crate::observe::facts::SEARCHED;
+use crate::desired::{DaemonJson, address, cni, engine, paths, reserved_cgroups, runtime};
 use crate::reason::Reason;
 
 /// A check and how it came out.
@@ -81,10 +82,8 @@ pub(super) fn is_ignored(view: View<'_>, name: &str) -> bool {
 
 /// Runs every check on what was observed.
 pub fn checks(view: View<'_>) -> Vec<Check> {
-    let facts = &view.observed.facts;
     let config = view.config;
-    let mut outcomes =
-        vec![("kubelet", program("kubelet", &facts.kubelet, config.kubelet.binary.as_deref()).into())];
+    let mut outcomes = vec![("kubelet", programs::kubelet(view).into())];
     outcomes.extend(settings::checks(view));
     let mut found: Vec<(&'static str, Found)> = of_engine(view).into();
     found.extend([
@@ -94,11 +93,10 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
         ("sandbox-image", sandbox_image(view)),
     ]);
     if config.proxy.enabled {
-        let binary = config.proxy.component.binary.as_deref();
-        found.push(("kube-proxy", program("kube-proxy", &facts.proxy, binary)));
+        found.push(("kube-proxy", programs::proxy(view)));
     }
     if needs_cri_dockerd(view) {
-        found.push(("cri-dockerd", cri_dockerd(view)));
+        found.push(("cri-dockerd", programs::cri_dockerd(view)));
     }
     if let Some(directory) = &config.runtime.images {
         found.push(("images", images::check(view, directory)));
@@ -146,14 +144,6 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     }
 }
 
-/// The kubelet has told its version; whether it fits is one of the checks.
-pub(super) fn programs(view: View<'_>) -> Verdict {
-    match view.observed.facts.kubelet.version {
-        Some(version) => Verdict::Satisfied(format!("kubelet {version}")),
-        None => super::version_unknown(view),
-    }
-}
-
 /// A phase's verdict on what an operator supplied, which is there for us or not.
 fn judged(verdict: Verdict) -> Found {
     match verdict {
@@ -161,19 +151,6 @@ fn judged(verdict: Verdict) -> Found {
         Verdict::Unmet { reason, message, .. } => Err((reason, message)),
         Verdict::Act(_) | Verdict::Held => Err((Reason::Unobservable, "it was not looked at".to_owned())),
     }
-}
-
-pub(super) fn missing(name: &str, configured: Option<&std::path::Path>) -> String {
-    match configured {
-        Some(path) => format!("`{}` is not there or not executable", path.display()),
-        None => format!("no executable `{name}` in {}", SEARCHED.join(", ")),
-    }
-}
-
-fn cri_dockerd(view: View<'_>) -> Found {
-    let missing =
-        || (Reason::BinaryMissing, missing("cri-dockerd", view.config.runtime.cri_dockerd.as_deref()));
-    view.observed.facts.cri_dockerd.as_ref().map(|path| path.display().to_string()).ok_or_else(missing)
 }
 
 /// The engine is installed, and its configuration can be added to.
@@ -202,24 +179,6 @@ fn of_engine(view: View<'_>) -> [(&'static str, Found); 2] {
                 },
             ),
         ],
-    }
-}
-
-fn program(name: &str, found: &Program, configured: Option<&std::path::Path>) -> Found {
-    let Some(path) = &found.path else { return Err((Reason::BinaryMissing, missing(name, configured))) };
-    if let Some(error) = &found.error {
-        return Err((Reason::BinaryMissing, error.clone()));
-    }
-    match found.version {
-        Some(version) if !versions::is_supported(version) => {
-            let (oldest, newest) = versions::SUPPORTED;
-            Err((
-                Reason::UnsupportedVersion,
-                format!("`{}` is {version}, supported are 1.{oldest} to 1.{newest}", path.display()),
-            ))
-        }
-        Some(version) => Ok(format!("{} {version}", path.display())),
-        None => Ok(path.display().to_string()),
     }
 }
 

@@ -73,9 +73,6 @@ fn shim(view: View<'_>) -> Option<Verdict> {
     if let Some(verdict) = bring_up(view, units::CRI_DOCKERD, written) {
         return Some(verdict);
     }
-    (!view.observed.engine.has_cri_socket).then(|| Verdict::Unmet {
-        reason: Reason::RuntimeUnresponsive,
-        message: "cri-dockerd has not made its socket yet".to_owned(),
-        until: Some(again(view, units::CRI_DOCKERD)),
-    })
+    let silent = view.observed.engine.shim.as_ref().err()?;
+    Some(Verdict::from_failure(silent, Some(again(view, units::CRI_DOCKERD))))
 }

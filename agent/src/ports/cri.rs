@@ -39,7 +39,27 @@ struct StatusRequest {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct RuntimeStatus {
+    #[prost(message, repeated, tag = "1")]
+    conditions: Vec<RuntimeCondition>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeCondition {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bool, tag = "2")]
+    is_met: bool,
+    #[prost(string, tag = "3")]
+    reason: String,
+    #[prost(string, tag = "4")]
+    message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct StatusResponse {
+    #[prost(message, optional, tag = "1")]
+    status: Option<RuntimeStatus>,
     #[prost(btree_map = "string, string", tag = "2")]
     info: BTreeMap<String, String>,
 }
@@ -124,6 +144,19 @@ impl Cri {
             self.0.call("/runtime.v1.RuntimeService/RuntimeConfig", &RuntimeConfigRequest {}).await?;
         // systemd is the zero that an absent field reads as: only what is there counts.
         Ok(answer.linux.map(|linux| linux.cgroup_driver()))
+    }
+
+    /// What keeps it from running containers, in its own words; `None` where it runs them. That it has no network yet is
+    /// not among it.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn trouble(&self) -> Result<Option<String>, Refusal> {
+        let question = StatusRequest { verbose: false };
+        let answer: StatusResponse = self.0.call("/runtime.v1.RuntimeService/Status", &question).await?;
+        let conditions = answer.status.unwrap_or_default().conditions;
+        let unmet = conditions.into_iter().find(|of| of.name == "RuntimeReady" && !of.is_met);
+        Ok(unmet.map(|of| format!("{}: {}", of.reason, of.message)))
     }
 
     /// What it says of its inner state, each a JSON text.

@@ -44,6 +44,7 @@ impl Reconciler {
     pub(super) fn learn_answers(&mut self, observed: &Observed) {
         for (unit, well) in [
             (engine::unit(self.target.config.runtime.kind), observed.engine.is_well()),
+            (units::CRI_DOCKERD, observed.engine.shim.is_ok()),
             (units::KUBELET, observed.kubelet_health.is_ok()),
             (units::KUBE_PROXY, observed.proxy_health.is_ok()),
         ] {

@@ -5,7 +5,7 @@ use std::{fmt, fs, thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::Series;
+use super::{IDLE_LIMIT, Series};
 use crate::{ControlPlane, Node};
 
 /// How often `kn-agent status` is run.
@@ -13,6 +13,12 @@ const STATUS_RUNS: u32 = 30;
 
 /// After Ready the kubelet still settles, and the agent tells of it: its serving certificate, its first lease.
 const AFTER_READY: Duration = Duration::from_secs(10);
+
+/// Most that it may hold in memory, KiB.
+const RESIDENT_LIMIT: u64 = 15 * 1024;
+
+/// Most requests that it may make, on the average.
+const REQUESTS_A_MINUTE: u64 = 2;
 
 /// An idle daemon over some time.
 #[derive(Debug, Default)]
@@ -49,6 +55,19 @@ impl fmt::Display for Idle {
             self.requests_before,
             self.processor_ms
         )
+    }
+}
+
+impl Idle {
+    /// Fails where it is larger than a daemon may be that has nothing to do.
+    pub fn ensure_small(&self) -> Result<()> {
+        ensure!(self.resident_kib <= RESIDENT_LIMIT, "more than {RESIDENT_LIMIT} KiB: {self}");
+        ensure!(self.written == 0, "it writes: {self}");
+        // A watch that is renewed every 200 s may fall into a short time once.
+        let requests = (self.seconds * REQUESTS_A_MINUTE / 60).max(1);
+        ensure!(self.requests as u64 <= requests, "more than {requests} requests: {self}");
+        ensure!(self.processor_ms <= IDLE_LIMIT * self.seconds, "more than {IDLE_LIMIT} ms a second: {self}");
+        Ok(())
     }
 }
 

@@ -42,7 +42,10 @@ const READY_LIMIT: f64 = 50.0;
 
 /// What an idle daemon may take of a processor, milliseconds a second: one that looked once a second took ten, one that
 /// waits takes a fifth of one.
-pub const IDLE_LIMIT: u64 = 3;
+const IDLE_LIMIT: u64 = 3;
+
+/// Most that `kn-agent status` may take, milliseconds.
+pub const STATUS_LIMIT: f64 = 20.0;
 
 /// Seconds of looking at an idle daemon on every version after the first.
 const IDLE_AGAIN: u64 = 60;
@@ -180,7 +183,9 @@ pub fn run(versions: &[Minor], rounds: Rounds, path: &Path) -> Result<()> {
         let (to_floor, _) = result.ratios();
         ensure!(to_floor <= RATIO_LIMIT, "{}: T/F is {to_floor:.3}, at most {RATIO_LIMIT}", result.version);
         let own = result.ready_notice.median() - result.cost.sandbox.median();
-        ensure!(result.idle.processor_ms <= IDLE_LIMIT * result.idle.seconds, "idle: {}", result.idle);
+        result.idle.ensure_small()?;
+        let status = result.status.median();
+        ensure!(status <= STATUS_LIMIT, "`kn-agent status` takes {status:.1} ms, at most {STATUS_LIMIT}");
         ensure!(own <= READY_LIMIT, "{}: READY=1 after {own:.1} ms, at most {READY_LIMIT}", result.version);
     }
     say(format_args!("written: {}", path.display()));

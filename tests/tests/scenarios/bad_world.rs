@@ -203,6 +203,59 @@ impl World {
         self.healed(&daemon)
     }
 
+    /// Their units stay active, and nobody answers. The kubelet is left alone: it waits for them, too.
+    fn runtime_that_hangs(&self) -> Result<()> {
+        for (unit, named) in
+            [("docker.service", "docker: no answer"), ("cri-docker.service", "cri-dockerd gives no answer")]
+        {
+            let kubelet = self.scenario.unit("kubelet.service", "MainPID")?;
+            let pid = self.scenario.unit(unit, "MainPID")?;
+            self.scenario.node.exec(&["kill", "-STOP", &pid])?;
+            let begun = Instant::now();
+            let told = self.scenario.wait_trouble("RuntimeUnresponsive", &[named], LOOKED_AGAIN);
+            ensure!(self.scenario.unit(unit, "ActiveState")? == "active", "{unit} is down");
+            self.scenario.node.exec(&["kill", "-CONT", &pid])?;
+            lab::say(format_args!(
+                "RuntimeUnresponsive after {:.1} s: {}",
+                begun.elapsed().as_secs_f32(),
+                told?
+            ));
+            self.healed(&self.scenario.incarnation()?)?;
+            ensure!(self.scenario.unit(unit, "MainPID")? == pid, "{unit} was restarted");
+            ensure!(
+                self.scenario.unit("kubelet.service", "MainPID")? == kubelet,
+                "the kubelet was restarted"
+            );
+        }
+        Ok(())
+    }
+
+    fn kubectl(&self, words: &[&str]) -> Result<()> {
+        self.scenario.control_plane.kubectl()?.run(words).map(drop)
+    }
+
+    /// Waits until it is told, or not any more, that the Node is cordoned.
+    fn cordon_is_told(&self, expected: bool) -> Result<()> {
+        wait_until(&format!("the cordon's being told to be {expected}"), HEALED, || {
+            let phases = self.scenario.phases()?;
+            let is_told = phases.iter().any(|phase| phase["message"].to_string().contains("cordoned"));
+            Ok((is_told == expected).then_some(()))
+        })
+    }
+
+    /// The watch of the Node is taken up again: what changes after it shows in what the daemon tells.
+    fn api_server_that_is_away_for_a_while(&mut self) -> Result<()> {
+        let daemon = self.scenario.incarnation()?;
+        self.cordon_is_told(false)?;
+        self.scenario.control_plane.stop_component(Component::ApiServer);
+        self.scenario.control_plane.start_component(Component::ApiServer)?;
+        self.kubectl(&["cordon", NODE])?;
+        self.cordon_is_told(true)?;
+        self.kubectl(&["uncordon", NODE])?;
+        self.cordon_is_told(false)?;
+        self.healed(&daemon)
+    }
+
     /// As a DaemonSet's would be: in this PID namespace, in another cgroup, on ports of its own.
     fn kube_proxy_that_runs_twice(&self) -> Result<()> {
         const SECOND: &str = "
@@ -257,6 +310,8 @@ fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -
     world.request_that_waits_is_denied_and_approved()?;
     world.disk_that_is_full()?;
     world.kube_proxy_that_runs_twice()?;
+    world.runtime_that_hangs()?;
+    world.api_server_that_is_away_for_a_while()?;
     world.docker_that_does_not_start()?;
     world.kubelet_that_refuses_its_configuration()
 }

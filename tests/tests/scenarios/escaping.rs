@@ -1,6 +1,7 @@
 //! What an operator writes reaches a program as it was written, whatever it is, and becomes no directive of a unit: what
-//! is put into `ExecStart=` is executed by a real systemd, and what the program got is compared, byte by byte. No unit of
-//! ours has a value of the operator's anywhere else.
+//! is put into `ExecStart=` is executed by a real systemd, and what the program got is compared, byte by byte. Elsewhere
+//! there are but paths, in a condition or a description: `%` is doubled there too, and what would end the line is refused
+//! where the configuration is read, as is a NUL character, which no program can be given.
 
 use std::fmt::Write as _;
 
@@ -107,7 +108,7 @@ fn words_arrive(minor: Minor, name: &str) -> Result<()> {
     let mut commands: Vec<Vec<String>> =
         (0..COMMANDS).map(|_| (0..WORDS).map(|_| numbers.word()).collect()).collect();
     // The longest that is likely: a certificate in a flag would be shorter.
-    commands.push(vec!["% \"\\$".repeat(16 * 1024 / 5), String::new(), "\\".to_owned(), "\"".to_owned()]);
+    commands.push(vec!["% \"\\$".repeat(64 * 1024 / 5), String::new(), "\\".to_owned(), "\"".to_owned()]);
     let flags =
         |words: &Vec<String>| words.iter().map(|word| ("f".to_owned(), word.clone())).collect::<Vec<_>>();
     let text = unit(commands.iter().map(|words| exec_start(PROGRAM, &flags(words))));

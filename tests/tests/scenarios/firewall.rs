@@ -139,6 +139,25 @@ fn a_restricted_port_is_open_to_those_who_are_named_and_to_all_when_nothing_is_r
     let left =
         scenario.node.sh("ls /etc/systemd/system /etc/systemd/system/*.wants /var/lib/kn-agent", &[])?;
     ensure!(left.contains("kubelet.service") && !left.contains("firewall"), "{left}");
+
+    scenario.node.put(DROP_IN, restrict(10_250), 0o600)?;
+    wait_until("the port to be closed again", JOIN, || Ok((!answers(&scenario, other)?).then_some(())))?;
+    a_purged_agent_leaves_the_ports_closed(&scenario, allowed, other)
+}
+
+/// The node may go on without its agent, and then nobody is to notice at the next boot that a port is open.
+fn a_purged_agent_leaves_the_ports_closed(
+    scenario: &Scenario,
+    allowed: Ipv4Addr,
+    other: Ipv4Addr,
+) -> Result<()> {
+    scenario.node.exec(&["dpkg", "--purge", "kn-agent"])?;
+    let left = scenario.node.exec(&["find", "/var/lib/kn-agent", "-type", "f"])?;
+    ensure!(left.trim() == "/var/lib/kn-agent/firewall.nft", "{left}");
+    scenario.node.exec(&["systemctl", "stop", UNIT])?;
+    ensure!(answers(scenario, other)?, "the control: without its unit it is open");
+    scenario.node.exec(&["systemctl", "start", UNIT])?;
+    ensure!(answers(scenario, allowed)? && !answers(scenario, other)?, "the unit does not close it");
     Ok(())
 }
 

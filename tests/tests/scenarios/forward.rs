@@ -85,7 +85,9 @@ fn pods_of_the_bridge_pass_where_docker_drops_what_is_forwarded() -> Result<()> 
     })
     .with_context(|| scenario.describe())?;
     // A second start of the unit makes no second rule, and docker's own restart takes none away.
+    let kubelet = scenario.unit("kubelet.service", "MainPID")?;
     scenario.node.exec(&["systemctl", "restart", "docker"])?;
+    ensure!(scenario.unit("kubelet.service", "MainPID")? == kubelet, "the kubelet went down with docker");
     scenario.node.exec(&["systemctl", "restart", UNIT])?;
     let ours = rules(&scenario)?.iter().filter(|rule| rule.contains("kn-agent")).count();
     ensure!(ours == 2, "{ours} rules of ours: {:?}", rules(&scenario)?);

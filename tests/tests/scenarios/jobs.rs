@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// How often systemd reads its unit files again, at once after each other.
 const RELOADS: &str = "40";
 
-const UNITS: [(&str, &str); 5] = [
+const UNITS: [(&str, &str); 7] = [
     ("lab-good", "[Service]\nExecStart=/bin/sleep infinity\n"),
     ("lab-false", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo so it ends >&2; exit 7'\n"),
     ("lab-silent", "[Service]\nType=notify\nTimeoutStartSec=1\nExecStart=/bin/sleep infinity\n"),
@@ -22,17 +22,21 @@ const UNITS: [(&str, &str); 5] = [
         "lab-dependent",
         "[Unit]\nRequires=lab-false.service\nAfter=lab-false.service\n[Service]\nExecStart=/bin/sleep infinity\n",
     ),
+    ("lab-unmet", "[Unit]\nConditionPathExists=!/\n[Service]\nExecStart=/bin/sleep infinity\n"),
+    ("lab-over", "[Unit]\nConditionPathExists=/\n[Service]\nType=oneshot\nExecStart=/bin/true\n"),
     ("lab-orphan", "[Unit]\nRequires=lab-nowhere.service\n[Service]\nExecStart=/bin/sleep infinity\n"),
 ];
 
 /// What is started, and what the failure must say; nothing where it must succeed.
-const ENDS: [(&str, Option<&str>); 6] = [
+const ENDS: [(&str, Option<&str>); 8] = [
     ("lab-good.service", None),
     ("lab-false.service", Some("exit status 7")),
     ("lab-silent.service", Some("did not start: job result failed, unit failed")),
     ("lab-dependent.service", Some("job result dependency")),
     ("lab-orphan.service", Some("lab-nowhere.service not found")),
     ("lab-masked.service", Some("masked")),
+    ("lab-unmet.service", Some("was not started: ConditionPathExists=!/ is not met")),
+    ("lab-over.service", None),
 ];
 
 #[test]

@@ -46,6 +46,7 @@ fn a_fresh_machine_becomes_a_ready_node_and_stays_untouched_after() -> Result<()
     files_have_their_modes(&scenario)?;
     lab::prove_logs(node)?;
     few_and_scoped_requests(&scenario)?;
+    the_unit_is_the_one_that_ships(&scenario)?;
     the_daemon_is_small_and_boxed_in(&scenario)?;
     a_second_run_changes_nothing(&scenario)
 }
@@ -79,16 +80,29 @@ fn files_have_their_modes(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
+fn the_unit_is_the_one_that_ships(scenario: &Scenario) -> Result<()> {
+    let shown = |property: &str| scenario.unit("kn-agent.service", property);
+    let path = shown("FragmentPath")?;
+    let found = scenario.node.exec(&["cat", &path])?;
+    ensure!(found == include_str!("../../../systemd/kn-agent.service"), "{path} is another:\n{found}");
+    ensure!(shown("DropInPaths")?.is_empty(), "{}", shown("DropInPaths")?);
+    ensure!(shown("StatusText")?.starts_with("Ready"), "STATUS= says `{}`", shown("StatusText")?);
+    Ok(())
+}
+
 fn few_and_scoped_requests(scenario: &Scenario) -> Result<()> {
     let requests = scenario.requests_of_agent()?;
     ensure!(requests.len() <= 15, "{} requests: {requests:#?}", requests.len());
-    for (_, verb, uri) in &requests {
-        let scoped =
-            !matches!(verb.as_str(), "list" | "watch") || uri.contains("fieldSelector=metadata.name");
-        ensure!(scoped, "{verb} {uri} is not scoped to one object");
-    }
+    let is_scoped = |(_, verb, uri): &(String, String, String)| {
+        !matches!(verb.as_str(), "list" | "watch") || uri.contains("fieldSelector=metadata.name")
+    };
+    let unscoped = requests.iter().find(|request| !is_scoped(request));
+    ensure!(unscoped.is_none(), "{unscoped:?} is not scoped to one object");
     let kubectl = scenario.control_plane.kubectl()?;
     let names = kubectl.run(&["get", "csr", "-o", "name"])?;
+    // The control: kubectl asked for all of them.
+    let kubectls = scenario.requests(|agent, _| agent.starts_with("kubectl"))?;
+    ensure!(!kubectls.iter().all(is_scoped), "the audit log shows no LIST: the search is wrong");
     for purpose in ["kn-kubelet-", "kn-proxy-"] {
         let count = names.lines().filter(|name| name.contains(purpose)).count();
         ensure!(count == 1, "{count} requests {purpose}: {names}");
@@ -170,6 +184,7 @@ fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> R
     ensure!(unit.contains(&format!("--hostname-override={name}")));
     let proxy = scenario.node.exec(&["cat", "/etc/kubernetes/kube-proxy.yaml"])?.replace('"', "");
     ensure!(proxy.contains(&format!("hostnameOverride: {name}")), "{proxy}");
+    few_and_scoped_requests(&scenario)?;
     lab::prove_logs(&scenario.node)?;
     scenario.wait_message("upkeep", "turns strangers away")?;
     lab::ensure_nothing_planned(&scenario.node)

@@ -39,7 +39,14 @@ fn value_errors_say_what_was_found() {
         ("node: {taints: ['a=b:Noschedule']}", "did you mean `NoSchedule`?"),
         ("node: {taints: ['a=b:Never']}", "an effect is `NoSchedule`"),
         ("runtime: {sandboxImage: 'a b'}", "`a b` is no image"),
+        (
+            "cluster: {podCIDR: 10.96.0.0/16, dns: {address: 10.96.0.10}}",
+            "10.96.0.0/16 holds 10.96.0.10 (`cluster.dns.address`), which is a Service",
+        ),
         ("runtime: {criDockerd: cri-dockerd}", "`cri-dockerd` is no absolute path; begin it with `/`"),
+        ("runtime: {images: \"/i\\nExecStartPre=/x\"}", "`/i\\nExecStartPre=/x` holds a control character"),
+        ("proxy: {kubeconfig: '/k\\'}", "or ends in a space or a backslash"),
+        ("kubelet: {binary: '/k '}", "or ends in a space or a backslash"),
     ]);
     insta::assert_snapshot!("values", report);
 }
@@ -79,6 +86,16 @@ fn what_would_break_the_components_is_refused() {
         ("kubelet: {extraArgs: {anonymous-auth: 'true'}}", "this flag is set by kn-agent"),
         ("kubelet: {extraArgs: {--v: 4}}", "write `v`"),
         ("kubelet: {extraArgs: {'v=4 x': ''}}", "is no name of a flag"),
+        ("kubelet: {extraArgs: {a: \"b\\0c\"}}", "kubelet.extraArgs.a: holds a NUL character"),
+        ("kubelet: {extraArgs: {\"a\\x01\": b}}", "is no name of a flag"),
+        (
+            "kubelet: {config: {enforceNodeAllocatable: [pods, kube-reserved]}}",
+            "`kube-reserved` is enforced on a cgroup, and none is named: the kubelet would not start",
+        ),
+        (
+            "kubelet: {config: {enforceNodeAllocatable: [system-reserved-compressible]}}",
+            "set `kubelet.config.systemReservedCgroup`",
+        ),
         ("proxy: {config: {hostnameOverride: other}}", "`other` is another node than this one, `worker-1`"),
         (
             "cluster: {serviceCIDR: 10.96.0.0/16}\nproxy: {config: {clusterCIDR: 10.96.0.0/12}}",
@@ -94,6 +111,10 @@ fn what_would_break_the_components_is_refused() {
         (
             "network: {plugin: calico}\nproxy: {config: {iptables: {masqueradeAll: true}}}",
             "proxy.config.iptables.masqueradeAll: pods would see the node",
+        ),
+        (
+            "network: {plugin: calico}\nproxy: {config: {nftables: {masqueradeAll: true}}}",
+            "proxy.config.nftables.masqueradeAll: pods would see the node",
         ),
     ]);
     insta::assert_snapshot!("components", report);

@@ -12,6 +12,8 @@ use super::{
 };
 use crate::config::Config;
 
+const STATIC_PODS: &str = "/etc/kubernetes/manifests";
+
 /// `/etc/kubernetes/kubelet.yaml`: ours, with the operator's fields merged over it.
 pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_driver: &str) -> FileSpec {
     let mut fields = json!({
@@ -30,7 +32,7 @@ pub fn configuration(config: &Config, facts: &Facts, version: Version, cgroup_dr
         "resolvConf": facts.resolv_conf,
         "rotateCertificates": true,
         "serverTLSBootstrap": true,
-        "staticPodPath": "/etc/kubernetes/manifests",
+        "staticPodPath": STATIC_PODS,
     });
     if config.cluster.client_ca.is_some() {
         fields["authentication"]["x509"]["clientCAFile"] = json!(paths::client_ca());
@@ -111,6 +113,14 @@ fn flags(config: &Config, facts: &Facts, version: Version) -> Vec<(String, Strin
     flags.into_iter().collect()
 }
 
+/// The directory in which the kubelet looks for pods that no API server knows; `None` where it looks into none.
+pub fn static_pods(config: &Config) -> Option<&Path> {
+    let field = config.kubelet.config.get("staticPodPath");
+    let path = Path::new(field.map_or(Some(STATIC_PODS), serde_json::Value::as_str)?);
+    // It may be a single file, too.
+    (path.is_absolute() && path.extension().is_none()).then_some(path)
+}
+
 /// `kubelet.service`. `None` while the program is not found.
 ///
 /// `Wants=` and not `Requires=` on the engine: the kubelet is to outlive a restart of it. The condition keeps it from
@@ -135,7 +145,7 @@ pub fn unit(config: &Config, facts: &Facts, version: Version, cgroup_driver: &st
          [Service]\n\
          Type=notify\n\
          WorkingDirectory=/var/lib/kubelet\n",
-        certificate = certificate.display(),
+        certificate = units::path(certificate),
     );
     if Behaviour::InTreeAwsCredentials.holds(version) {
         text.push_str(

@@ -73,6 +73,13 @@ fn the_limit_on_the_kubelets_own_cgroup_is_systemds_too() {
         lines(&unit, "MemoryMax=").first().map(|line| (*line).to_owned())
     };
     let own = "/system.slice/kubelet.service";
+    // Of a level that is for processor time alone the memory is nobody's limit; the cgroup is the same.
+    let compressible = "{enforceNodeAllocatable: [kube-reserved-compressible], kubeReservedCgroup: /kube/daemons, \
+                        kubeReserved: {memory: 300Mi}}";
+    let unit = unit_on(&V1, compressible);
+    assert!(lines(&unit, "ExecStartPre=").iter().any(|line| line.contains("/kube/daemons")), "{unit}");
+    let compressible = compressible.replace("/kube/daemons", own);
+    assert!(lines(&unit_on(&V1, &compressible), "MemoryMax=").is_empty());
     assert_eq!(of(own, "500Mi").as_deref(), Some("MemoryMax=500M"));
     assert_eq!(of(own, "1Gi").as_deref(), Some("MemoryMax=1G"));
     assert_eq!(of(own, "'524288000'").as_deref(), Some("MemoryMax=524288000"));
@@ -105,7 +112,6 @@ fn no_cgroup_is_made_that_nobody_asks_for() {
         // Nothing is enforced, or on no cgroup, or with slices of systemd's.
         "{}",
         "{kubeReservedCgroup: /system.slice/kubelet.service}",
-        "{enforceNodeAllocatable: [pods, kube-reserved]}",
         "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /a.slice, cgroupDriver: systemd}",
         "{enforceNodeAllocatable: [kube-reserved], kubeReservedCgroup: /../etc}",
     ] {

@@ -62,14 +62,25 @@ fn programs_that_are_missing_too_old_or_do_not_know_a_flag() {
     assert_eq!(
         preflight(|_, observed| observed.facts.kubelet = Program::default()),
         "BinaryMissing: check kubelet: no executable `kubelet` in /usr/local/bin, /usr/bin, /opt/kube/bin, /opt/bin, \
-         /usr/sbin, /usr/local/sbin"
+         /usr/sbin, /usr/local/sbin; it comes with the package kubelet of Kubernetes' own repositories, and with each of \
+         its releases"
     );
     assert_eq!(
         preflight(|config, observed| {
-            config.kubelet.binary = Some("/opt/k/kubelet".into());
+            config.kubelet.binary = Some("/opt/k/kubelet-1.36".into());
             observed.facts.kubelet = Program::default();
+            // Of the same name, and not the one that is meant.
+            observed.facts.not_executable = vec!["/opt/k/kubelet".into()];
         }),
-        "BinaryMissing: check kubelet: `/opt/k/kubelet` is not there or not executable"
+        "BinaryMissing: check kubelet: `/opt/k/kubelet-1.36` is not there; it comes with the package kubelet of \
+         Kubernetes' own repositories, and with each of its releases"
+    );
+    assert_eq!(
+        preflight(|_, observed| {
+            observed.facts.kubelet = Program::default();
+            observed.facts.not_executable = vec!["/usr/bin/kube-proxy".into(), "/usr/bin/kubelet".into()];
+        }),
+        "BinaryMissing: check kubelet: `/usr/bin/kubelet` is there and can't be executed: chmod 0755 /usr/bin/kubelet"
     );
     assert_eq!(
         preflight(|_, observed| observed.facts.kubelet.version = "v1.19.9".parse().ok()),
@@ -85,12 +96,13 @@ fn programs_that_are_missing_too_old_or_do_not_know_a_flag() {
     assert_eq!(
         preflight(|_, observed| observed.facts.proxy = Program::default()),
         "BinaryMissing: check kube-proxy: no executable `kube-proxy` in /usr/local/bin, /usr/bin, /opt/kube/bin, \
-         /opt/bin, /usr/sbin, /usr/local/sbin"
+         /opt/bin, /usr/sbin, /usr/local/sbin; it is among the server binaries of each release of Kubernetes"
     );
     assert_eq!(
         preflight(|_, observed| observed.facts.cri_dockerd = None),
         "BinaryMissing: check cri-dockerd: no executable `cri-dockerd` in /usr/local/bin, /usr/bin, /opt/kube/bin, \
-         /opt/bin, /usr/sbin, /usr/local/sbin"
+         /opt/bin, /usr/sbin, /usr/local/sbin; the releases of github.com/Mirantis/cri-dockerd have it as a package and \
+         as a program"
     );
 }
 

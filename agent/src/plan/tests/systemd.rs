@@ -36,16 +36,15 @@ impl World {
             }
             units::DOCKER => {
                 let driver = if self.observed.facts.cgroup_v2 { "systemd" } else { "cgroupfs" };
-                let has_cri_socket = self.observed.engine.has_cri_socket;
-                self.observed.engine =
-                    Engine { has_sandbox_image: true, has_cri_socket, ..engine_with(driver) };
+                let shim = self.observed.engine.shim.clone();
+                self.observed.engine = Engine { has_sandbox_image: true, shim, ..engine_with(driver) };
             }
             units::CONTAINERD => {
                 // Its own default, where its configuration says nothing.
                 let driver = self.observed.facts.containerd.cgroup_driver.unwrap_or("cgroupfs");
                 self.observed.engine = Engine { has_sandbox_image: true, ..engine_with(driver) };
             }
-            units::CRI_DOCKERD => self.observed.engine.has_cri_socket = true,
+            units::CRI_DOCKERD => self.observed.engine.shim = Ok(()),
             units::KUBELET => self.observed.kubelet_health = Ok(()),
             units::IMAGES => self.observed.engine.has_sandbox_image = true,
             units::PROXY_CLEANUP => return self.clean_up_after_proxy(),

@@ -51,6 +51,10 @@ trait Manager {
     ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
 }
 
+/// A condition: its name, whether one of several suffices, whether it is negated, its value, and how it came out, below
+/// zero where it was not met (org.freedesktop.systemd1(5)).
+type Condition = (String, bool, bool, String, i32);
+
 /// A line of `ListUnitsByNames` (org.freedesktop.systemd1(5)).
 #[derive(Debug, Deserialize, zbus::Type)]
 struct ListedUnit {
@@ -250,9 +254,17 @@ impl Systemd {
             .await
             .map_err(|error| trouble(&format!("start `{unit}`"), &error))?;
         let state = self.unit(unit).await?;
-        let oneshot_done = state.active == "inactive" && result == "done";
-        if state.is_active() || oneshot_done {
+        if state.is_active() {
             return Ok(());
+        }
+        if state.active == "inactive" && result == "done" {
+            // A oneshot that is over, or one that systemd did not begin: both jobs are done.
+            return match self.unmet_condition(unit).await {
+                Some(condition) => {
+                    Err(Failure::new(Reason::UnitSkipped, format!("`{unit}` was not started: {condition}")))
+                }
+                None => Ok(()),
+            };
         }
         let mut message = format!(
             "`{unit}` did not start: job result {result}, unit {} ({}), exit status {}",
@@ -263,6 +275,23 @@ impl Systemd {
             message.push_str(&line);
         }
         Err(Failure::new(Reason::UnitFailed, message))
+    }
+
+    /// The condition for which systemd did not start a unit when it was last asked to; `None` where all were met.
+    async fn unmet_condition(&self, unit: &str) -> Option<String> {
+        let path = signals::object_path(unit).try_into().ok()?;
+        if self.property::<bool>(&path, UNIT, "ConditionResult").await.ok()? {
+            return None;
+        }
+        let conditions = property(&self.connection, &path, UNIT, "Conditions").await.ok()?;
+        let unmet =
+            Vec::<Condition>::try_from(conditions).ok()?.into_iter().find(|condition| condition.4 < 0);
+        Some(unmet.map_or_else(
+            || "a condition of it is not met".to_owned(),
+            |(name, _, negated, value, _)| {
+                format!("{name}={}{value} is not met", if negated { "!" } else { "" })
+            },
+        ))
     }
 
     /// Stops a unit and waits for the job's end. One that systemd does not know is stopped.

@@ -95,7 +95,7 @@ impl Change {
 }
 
 /// The object path of a unit: every byte but letters and digits as `_xx` (sd-bus, `bus_label_escape`).
-fn object_path(unit: &str) -> String {
+pub(super) fn object_path(unit: &str) -> String {
     use std::fmt::Write;
     let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
     for (index, byte) in unit.bytes().enumerate() {

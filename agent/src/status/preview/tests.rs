@@ -45,6 +45,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
     };
     Observed {
         facts: Facts {
+            not_executable: Vec::new(),
             kubelet: Program::default(),
             proxy: Program::default(),
             cri_dockerd: None,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::{Artefacts, ControlPlane, Engine, Minor, Node, wait_until};
 use serde_json::Value;
 use turn::Turn;
@@ -268,28 +268,33 @@ impl Scenario {
         Ok(self.node.exec(&["systemctl", "show", "-P", property, unit])?.trim().to_owned())
     }
 
-    /// Requests in the audit log by the daemon on the node, as (user, verb, URI), each once.
+    /// The node's agent's requests: user, verb and URI.
     pub(crate) fn requests_of_agent(&self) -> Result<Vec<(String, String, String)>> {
+        let of_node = |user: &str| user.starts_with("system:node:") || user.starts_with("system:bootstrap:");
+        let requests = self.requests(|agent, user| agent.starts_with("kn-agent/") && of_node(user))?;
+        ensure!(!requests.is_empty(), "the audit log shows no request of the agent: the search is wrong");
+        Ok(requests)
+    }
+
+    /// Requests of those whose user agent and user are `wanted`: user, verb and URI.
+    pub(crate) fn requests(
+        &self,
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> Result<Vec<(String, String, String)>> {
         let mut requests = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
         for line in std::fs::read_to_string(self.control_plane.audit_log())?.lines() {
             let event: Value = serde_json::from_str(line)?;
-            let agent = event["userAgent"].as_str().unwrap_or_default();
-            let user = event["user"]["username"].as_str().unwrap_or_default();
-            let of_node = user == format!("system:node:{NODE}") || user.starts_with("system:bootstrap:");
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (agent, user) = (text(&event["userAgent"]), text(&event["user"]["username"]));
             // A request is logged at several stages under one id; this one has every request, also a watch that goes on.
             let begun = matches!(
                 event["stage"].as_str(),
                 Some("RequestReceived" | "ResponseStarted" | "ResponseComplete")
             );
-            let id = event["auditID"].as_str().unwrap_or_default().to_owned();
-            if begun && of_node && agent.starts_with("kn-agent/") && seen.insert(id) {
-                let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-                requests.push((user.to_owned(), text("verb"), text("requestURI")));
+            if begun && wanted(&agent, &user) && seen.insert(text(&event["auditID"])) {
+                requests.push((user, text(&event["verb"]), text(&event["requestURI"])));
             }
-        }
-        if requests.is_empty() {
-            bail!("the audit log shows no request of the agent: the search is wrong");
         }
         Ok(requests)
     }
