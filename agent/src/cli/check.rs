@@ -21,7 +21,8 @@ use crate::status::settings::Settings;
 ///
 /// With --for, the configuration alone is held against another version of kubelet and kube-proxy, which need not be here:
 /// which fields of kubelet.config and proxy.config and which flags of extraArgs it does not know, or not any more, and what
-/// takes their place. What kn-agent writes itself fits each version.
+/// takes their place; and what the kubelet needs beside the container runtime. What kn-agent writes itself fits each
+/// version.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 every check passed; 4 one failed")]
 pub(super) struct Args {
@@ -48,7 +49,8 @@ pub(super) async fn run(args: &Args, sources: &Sources, out: &mut dyn Write) -> 
 /// What becomes of the configuration on `version`.
 fn ahead(args: &Args, version: Version, sources: &Sources, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let loaded = load(sources, &HostFacts::of_host())?;
-    let findings = check::all(&loaded.config, Versions { kubelet: version, proxy: version });
+    let mut findings = check::all(&loaded.config, Versions { kubelet: version, proxy: version });
+    findings.extend(check::runtime(&loaded.config, version));
     let settings = Settings::of(version, findings, |path| loaded.provenance.origin(path));
     output::print(args.output.output, &settings, Settings::text, out)?;
     Ok(ExitCode::from(if settings.passed { 0 } else { 4 }))

@@ -12,7 +12,7 @@ use crate::desired::versions::check::{Finding, State};
 /// Version of the document's shape; a field is only ever added within one.
 pub const SCHEMA: &str = "kn-agent.io/settings/v1";
 
-/// What becomes of kubelet.config, proxy.config and extraArgs on a version.
+/// What becomes of kubelet.config, proxy.config, extraArgs and runtime.kind on a version.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
@@ -87,13 +87,14 @@ impl Settings {
     }
 
     fn summary(&self) -> String {
-        const WORDS: [(State, &str); 6] = [
+        const WORDS: [(State, &str); 7] = [
             (State::Gone, "gone"),
             (State::NotYet, "not known yet"),
             (State::Unknown, "unknown"),
             (State::Mistyped, "of another kind"),
             (State::Deprecated, "deprecated"),
             (State::Ignored, "without effect"),
+            (State::Needs, "in need of something beside it"),
         ];
         let counts: Vec<String> = WORDS
             .iter()

@@ -22,6 +22,7 @@ fn plan_says_what_then_happens_and_the_documents_have_their_schemas() -> Result<
     wait_until("a plan with nothing to do", JOIN, settled).with_context(|| scenario.describe())?;
 
     documents_have_their_schemas(&scenario)?;
+    another_version_is_looked_at_ahead(&scenario)?;
     the_way_to_ready_is_drawn(&scenario)?;
     a_plan_is_a_diff_and_its_consequence(&scenario)?;
     status_works_without_the_daemon(&scenario)
@@ -73,6 +74,26 @@ fn documents_have_their_schemas(scenario: &Scenario) -> Result<()> {
     }
     let late = scenario.node.try_exec(&["kn-agent", "status", "--wait", "--timeout", "1s"])?;
     ensure!(late.status.success(), "a node that is Ready is waited for: {late:?}");
+    Ok(())
+}
+
+fn another_version_is_looked_at_ahead(scenario: &Scenario) -> Result<()> {
+    let node = &scenario.node;
+    let fits = node.try_exec(&["kn-agent", "check", "--for", "1.28"])?;
+    ensure!(
+        fits.status.code() == Some(0) && fits.stdout.contains("have cri-dockerd on the node"),
+        "{fits:?}"
+    );
+    let old = node.try_exec(&["kn-agent", "check", "--for", "1.19"])?;
+    ensure!(old.status.code() == Some(2) && old.stderr.contains("1.20 to 1.36"), "{old:?}");
+    // A file beside the daemon's: it would act on its own.
+    let text = node.exec(&["cat", "/etc/kn-agent/config.yaml"])?
+        + "\nkubelet: {extraArgs: {port: '10250', docker: /x}}\n";
+    node.put("/root/ahead/config.yaml", text, 0o600)?;
+    let gone =
+        node.try_exec(&["kn-agent", "--config", "/root/ahead/config.yaml", "check", "--for", "1.36"])?;
+    ensure!(gone.status.code() == Some(4), "{gone:?}");
+    ensure!(gone.stdout.contains("kubelet.extraArgs.docker: is gone since 1.24"), "{gone:?}");
     Ok(())
 }
 

@@ -99,4 +99,9 @@ impl Behaviour {
             .iter()
             .any(|span| span.behaviour == self && (span.since..span.until).contains(&version.minor))
     }
+
+    /// Where it is written.
+    pub(super) fn source(self) -> &'static str {
+        BEHAVIOURS.iter().find(|span| span.behaviour == self).map_or("", |span| span.source)
+    }
 }

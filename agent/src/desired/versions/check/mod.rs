@@ -2,65 +2,18 @@
 //! with a line in their log and nothing else ("lenient decoding"), and end on a flag they do not know: neither is to be
 //! found out on the node.
 
-use std::fmt::{self, Write as _};
+mod finding;
+#[cfg(test)]
+mod tests;
 
-use serde::Serialize;
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value};
 
 use super::table::{self, Component, Setting, Sort, settings};
 use super::{Behaviour, Version, kind, notes};
-use crate::config::{self, Config, ProxyMode, nearest, shown};
-
-/// How a setting stands with a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(rename = "Standing")]
-pub enum State {
-    /// No version knows it.
-    Unknown,
-    /// An older version knew it.
-    Gone,
-    /// Only a newer version knows it.
-    NotYet,
-    /// What it holds is of another kind than the version expects.
-    Mistyped,
-    /// It works, and is to be removed.
-    Deprecated,
-    /// It is known and has no effect.
-    Ignored,
-}
-
-impl State {
-    /// Whether nothing is written with it.
-    pub const fn refuses(self) -> bool {
-        !matches!(self, Self::Deprecated | Self::Ignored)
-    }
-}
-
-/// A setting that does not stand well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Where it is in our configuration, dotted.
-    pub path: String,
-    /// How it stands.
-    pub state: State,
-    /// What was found and what is expected.
-    pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
-    /// Where that is written.
-    pub source: Option<String>,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, "; {hint}"),
-            None => Ok(()),
-        }
-    }
-}
+use crate::config::{self, Config, ProxyMode, RuntimeKind, nearest, shown};
+pub use finding::{Finding, State};
 
 /// What the operator wrote for a component, against one version of it.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +50,28 @@ pub fn all(config: &Config, versions: Versions) -> Vec<Finding> {
         found.extend(proxy.flags(config));
     }
     found
+}
+
+/// What a kubelet of this version needs beside the container runtime of this configuration, whichever is installed here.
+pub fn runtime(config: &Config, kubelet: Version) -> Option<Finding> {
+    let needs = |behaviour: Behaviour, message: &str, hint: &str| {
+        let finding =
+            Finding::new("runtime.kind", State::Needs, format!("kubelet 1.{} {message}", kubelet.minor));
+        Some(finding.hint(hint.to_owned()).source(behaviour.source().to_owned()))
+    };
+    match config.runtime.kind {
+        RuntimeKind::Docker if !Behaviour::Dockershim.holds(kubelet) => needs(
+            Behaviour::Dockershim,
+            "does not speak to docker itself",
+            "have cri-dockerd on the node; kn-agent writes its unit and starts it",
+        ),
+        RuntimeKind::Containerd if !Behaviour::RuntimeV1.holds(kubelet) => needs(
+            Behaviour::RuntimeV1,
+            "speaks runtime.v1alpha2 alone",
+            "keep containerd 1.6 or 1.7: 2.x does not know it",
+        ),
+        RuntimeKind::Docker | RuntimeKind::Containerd => None,
+    }
 }
 
 impl Check {
@@ -344,20 +319,6 @@ impl Check {
     }
 }
 
-impl Finding {
-    fn new(path: &str, state: State, message: String) -> Self {
-        Self { path: path.to_owned(), state, message, hint: None, source: None }
-    }
-
-    fn hint(self, hint: String) -> Self {
-        Self { hint: Some(hint), ..self }
-    }
-
-    fn source(self, source: String) -> Self {
-        Self { source: Some(source), ..self }
-    }
-}
-
 /// Where a setting of this minor version is written.
 pub fn of(setting: &Setting, minor: u16) -> String {
     match (setting.component, setting.sort) {
@@ -377,6 +338,3 @@ fn written(value: &Value) -> String {
         other => format!("`{other}`"),
     }
 }
-
-#[cfg(test)]
-mod tests;

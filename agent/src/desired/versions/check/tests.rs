@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Check, State};
-use crate::config::{HostFacts, ProxyMode, Sources, load};
+use super::{Check, State, runtime};
+use crate::config::{Config, HostFacts, ProxyMode, RuntimeKind, Sources, load};
 use crate::desired::versions::{SUPPORTED, Version};
 
 fn version(minor: u16) -> Version {
@@ -175,16 +175,19 @@ fn what_is_deprecated_or_without_effect_is_only_told() {
     assert!(!State::Deprecated.refuses() && !State::Ignored.refuses() && State::Unknown.refuses());
 }
 
-#[test]
-fn a_mode_that_is_to_go_is_told_from_the_version_that_says_so() {
+/// The shortest configuration.
+fn minimum() -> Config {
     let variable = |name: &str, value: &str| (format!("KN_AGENT_{name}"), value.to_owned());
     let ca = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
     let env = vec![variable("CLUSTER__SERVER", "https://10.0.0.10:6443"), variable("CLUSTER__CA__DATA", &ca)];
     let root = tempfile::tempdir().unwrap();
     let sources = Sources { root: root.path().to_owned(), only: None, env };
-    let mut config = load(&sources, &HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() })
-        .unwrap()
-        .config;
+    load(&sources, &HostFacts { hostname: "worker-1".to_owned(), ..HostFacts::default() }).unwrap().config
+}
+
+#[test]
+fn a_mode_that_is_to_go_is_told_from_the_version_that_says_so() {
+    let mut config = minimum();
     config.proxy.mode = ProxyMode::Ipvs;
     assert_eq!(Check::proxy(version(34)).fields(&config), []);
     let [found] = &Check::proxy(version(35)).fields(&config)[..] else { panic!() };
@@ -192,4 +195,24 @@ fn a_mode_that_is_to_go_is_told_from_the_version_that_says_so() {
     assert_eq!(found.to_string(), "proxy.mode: ipvs is deprecated since 1.35; write `nftables`");
     config.proxy.mode = ProxyMode::Nftables;
     assert_eq!(Check::proxy(version(35)).fields(&config), []);
+}
+
+#[test]
+fn what_a_kubelet_needs_beside_the_runtime_is_told_and_refuses_nothing() {
+    let mut config = minimum();
+    let told = |config: &Config, minor| runtime(config, version(minor)).map(|found| found.to_string());
+    assert_eq!(told(&config, 23), None);
+    assert_eq!(
+        told(&config, 24).unwrap(),
+        "runtime.kind: kubelet 1.24 does not speak to docker itself; have cri-dockerd on the node; kn-agent writes its \
+         unit and starts it"
+    );
+    let found = runtime(&config, version(36)).unwrap();
+    assert!(!found.state.refuses() && found.source.as_deref() == Some("KEP-2221"));
+    config.runtime.kind = RuntimeKind::Containerd;
+    assert_eq!(
+        told(&config, 22).unwrap(),
+        "runtime.kind: kubelet 1.22 speaks runtime.v1alpha2 alone; keep containerd 1.6 or 1.7: 2.x does not know it"
+    );
+    assert_eq!(told(&config, 23), None);
 }
