@@ -1,4 +1,4 @@
-//! References in `docs/` are written from the code, and this fails where they differ.
+//! References in `docs/` are written from the code, and this fails where they differ; so does the order of its modules.
 //!
 //! `UPDATE=1 cargo test -p kn-agent --test references` writes them anew.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, all about files")]
@@ -7,6 +7,7 @@ mod commands;
 mod configuration;
 mod diagnoses;
 mod documents;
+mod layers;
 mod origin;
 mod phases;
 mod reasons;
@@ -62,6 +63,11 @@ fn document_reference_is_what_the_code_says() {
 #[test]
 fn phase_diagram_is_what_the_code_says() {
     check("phases.md", "Phases", &phases::text());
+}
+
+#[test]
+fn a_module_imports_only_from_those_above_it() {
+    layers::check();
 }
 
 #[test]

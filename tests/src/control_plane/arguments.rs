@@ -78,6 +78,7 @@ impl ControlPlane {
             "--authorization-mode=Node,RBAC".to_owned(),
             "--enable-admission-plugins=NodeRestriction".to_owned(),
             "--enable-bootstrap-token-auth=true".to_owned(),
+            format!("--token-auth-file={}", self.run.directory().join("tokens.csv").display()),
             "--allow-privileged=true".to_owned(),
             format!("--kubelet-client-certificate={}", file("kube-apiserver-kubelet-client.crt")),
             format!("--kubelet-client-key={}", file("kube-apiserver-kubelet-client.key")),

@@ -118,6 +118,10 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// The clusters' service network; the first address is the API server's.
     pub const SERVICE_CIDR: &'static str = "10.96.0.0/16";
+    /// A token of the API server's static token file, in the form that `head -c 16 /dev/urandom | od -An -tx` gives.
+    pub const STATIC_TOKEN: &'static str = "7f0c4d1e9ab35628d4417ce0b2f8a963";
+    /// Whose it is; without `cluster init --static-user` that user may do nothing.
+    pub const STATIC_USER: &'static str = "kubelet-bootstrap";
     /// The clusters' pod network; each node gets a /24 of it.
     pub const POD_CIDR: &'static str = "10.244.0.0/16";
 
@@ -262,6 +266,8 @@ impl ControlPlane {
             self.kubectl_as(component.name(), &format!("system:{}", component.name()), &[])?;
         }
         fs::write(self.run.directory().join("audit-policy.yaml"), AUDIT_POLICY)?;
+        let line = format!("{},{},10001\n", Self::STATIC_TOKEN, Self::STATIC_USER);
+        fs::write(self.run.directory().join("tokens.csv"), line)?;
         Ok(())
     }
 }

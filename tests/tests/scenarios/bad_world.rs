@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::scenario::{DROP_IN, JOIN, NODE, Scenario};
 use anyhow::{Context as _, Result, ensure};
-use lab::{Component, Minor, wait_until};
+use lab::{Component, ControlPlane, Minor, wait_until};
 
 /// Within this a trouble has to be told.
 const SEEN: Duration = Duration::from_secs(10);
@@ -65,6 +65,13 @@ impl World {
         self.scenario.node.exec(&["rm", DROP_IN]).map(drop)
     }
 
+    /// The configuration with another token than its own.
+    fn config_with_token(&self, token: &str) -> Result<String> {
+        let right = self.scenario.fresh_config()?;
+        let value = right.lines().find(|line| line.trim_start().starts_with("value: "));
+        Ok(right.replace(value.context("no token in the configuration")?.trim(), token))
+    }
+
     fn api_server_away_at_the_start(&mut self) -> Result<()> {
         let away = if std::env::var_os("LONG").is_some() { AWAY_LONG } else { AWAY };
         let config = self.scenario.fresh_config()?;
@@ -101,10 +108,7 @@ impl World {
         let made = Instant::now();
         self.scenario.forget()?;
         self.scenario.node.put(FILE, short, 0o600)?;
-        let right = self.scenario.fresh_config()?;
-        let value = right.lines().find(|line| line.trim_start().starts_with("value: "));
-        let value = value.context("no token in the configuration")?.trim();
-        let config = right.replace(value, &format!("file: {FILE}"));
+        let config = self.config_with_token(&format!("file: {FILE}"))?;
         std::thread::sleep(Duration::from_secs(2).saturating_sub(made.elapsed()));
         self.scenario.configure(&config)?;
         let (_, daemon) = self.trouble("Unauthorized", &[&format!("the token in `{FILE}`"), NEW_TOKEN])?;
@@ -163,6 +167,19 @@ impl World {
         kubectl.run(&["delete", "csr", name])?;
         self.trouble("CsrPending", &[name, "waits for approval"])?;
         kubectl.run(&["certificate", "approve", name])?;
+        self.healed(&daemon)
+    }
+
+    /// As in clusters that were made by hand: 32 digits, the same on every machine. A person approves.
+    fn token_of_the_static_token_file(&self) -> Result<()> {
+        let config = self.config_with_token(&format!("value: {}", ControlPlane::STATIC_TOKEN))?;
+        self.scenario.forget()?;
+        self.scenario.configure(&config)?;
+        let user = ControlPlane::STATIC_USER;
+        let (_, daemon) = self.trouble("Forbidden", &["kn-agent cluster init", user])?;
+        self.scenario.set_up_cluster_with(&["--static-user", user])?;
+        let (pending, _) = self.trouble("CsrPending", &["CSR `kn-kubelet-", "waits for approval"])?;
+        self.kubectl(&["certificate", "approve", pending.split('`').nth(1).context("no name in it")?])?;
         self.healed(&daemon)
     }
 
@@ -308,6 +325,7 @@ fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -
     world.certificate_authority_of_another_cluster()?;
     world.binding_that_is_missing()?;
     world.request_that_waits_is_denied_and_approved()?;
+    world.token_of_the_static_token_file()?;
     world.disk_that_is_full()?;
     world.kube_proxy_that_runs_twice()?;
     world.runtime_that_hangs()?;

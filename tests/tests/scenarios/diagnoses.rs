@@ -110,12 +110,16 @@ fn an_address_that_no_interface_has(scenario: &Scenario) -> Result<()> {
 
 /// Settings of the kubelet's that it ends for.
 fn settings_that_it_ends_for(scenario: &Scenario) -> Result<()> {
+    let put = |fields: &str| scenario.node.put(DROP_IN, format!("kubelet: {{config: {fields}}}\n"), 0o600);
+    // What it could not read at all is not written.
+    put("{kubeReserved: {pid: 1000}}")?;
+    told(scenario, "FieldRefused", &["kubelet.config.kubeReserved.pid: expected a text in quotes"])?;
     let causes = [
         ("{failCgroupV1: true}", "the machine has cgroup v1, and kubelet.config.failCgroupV1 forbids it"),
         ("{kubeReserved: {memory: 9000Gi}}", "more is reserved than this machine has"),
     ];
     for (settings, cause) in causes {
-        scenario.node.put(DROP_IN, format!("kubelet: {{config: {settings}}}\n"), 0o600)?;
+        put(settings)?;
         told(scenario, "UnitCrashLoop", &["`kubelet.service`", cause])?;
         scenario.node.exec(&["rm", DROP_IN])?;
         scenario.wait_ready(HEALED)?;

@@ -31,6 +31,7 @@ mod kubelet;
 mod machine;
 mod modes;
 mod moved;
+mod network;
 mod package;
 mod requests;
 mod rig;

@@ -119,10 +119,15 @@ impl Scenario {
 
     /// Sets the cluster up, or mends it.
     pub(crate) fn set_up_cluster(&self) -> Result<()> {
+        self.set_up_cluster_with(&[])
+    }
+
+    /// The same with more words for `cluster init`.
+    pub(crate) fn set_up_cluster_with(&self, more: &[&str]) -> Result<()> {
         let path = self.approver_kubeconfig();
         let file = path.to_str().context("a path that is no text")?;
         let words = ["cluster", "init", "--approver", "unit", "--no-start", "--approver-kubeconfig", file];
-        self.agent(&words).map(drop)
+        self.agent(&[&words, more].concat()).map(drop)
     }
 
     /// A configuration for [`NODE`] with a fresh token, good for one key, as `token create` prints it.
