@@ -22,7 +22,11 @@ const UNITS: [(&str, &str); 7] = [
         "lab-dependent",
         "[Unit]\nRequires=lab-false.service\nAfter=lab-false.service\n[Service]\nExecStart=/bin/sleep infinity\n",
     ),
-    ("lab-unmet", "[Unit]\nConditionPathExists=!/\n[Service]\nExecStart=/bin/sleep infinity\n"),
+    (
+        "lab-unmet",
+        "[Unit]\nConditionPathExists=!/\n[Service]\nExecStart=/bin/sleep infinity\n\
+         [Install]\nWantedBy=multi-user.target\n",
+    ),
     ("lab-over", "[Unit]\nConditionPathExists=/\n[Service]\nType=oneshot\nExecStart=/bin/true\n"),
     ("lab-orphan", "[Unit]\nRequires=lab-nowhere.service\n[Service]\nExecStart=/bin/sleep infinity\n"),
 ];
@@ -47,6 +51,7 @@ fn every_end_of_a_job_is_told_and_none_is_waited_for_in_vain() -> Result<()> {
         node.put(&format!("/etc/systemd/system/{name}.service"), text, 0o644)?;
     }
     node.exec(&["ln", "-s", "/dev/null", "/etc/systemd/system/lab-masked.service"])?;
+    node.exec(&["systemctl", "enable", "--quiet", "lab-unmet.service"])?;
     node.exec(&["systemctl", "daemon-reload"])?;
     // The node's bus is a socket of its file system, which the host reaches through its PID 1.
     let bus = format!("unix:path=/proc/{}/root/run/dbus/system_bus_socket", node.leader()?);

@@ -277,21 +277,17 @@ impl Systemd {
         Err(Failure::new(Reason::UnitFailed, message))
     }
 
-    /// The condition for which systemd did not start a unit when it was last asked to; `None` where all were met.
+    /// The condition for which systemd did not start a unit when it was last asked to; `None` where all were met, and of
+    /// a unit that nothing wants: systemd forgets it, and what became of its conditions, as soon as its job has ended.
     async fn unmet_condition(&self, unit: &str) -> Option<String> {
         let path = signals::object_path(unit).try_into().ok()?;
         if self.property::<bool>(&path, UNIT, "ConditionResult").await.ok()? {
             return None;
         }
         let conditions = property(&self.connection, &path, UNIT, "Conditions").await.ok()?;
-        let unmet =
-            Vec::<Condition>::try_from(conditions).ok()?.into_iter().find(|condition| condition.4 < 0);
-        Some(unmet.map_or_else(
-            || "a condition of it is not met".to_owned(),
-            |(name, _, negated, value, _)| {
-                format!("{name}={}{value} is not met", if negated { "!" } else { "" })
-            },
-        ))
+        let mut conditions = Vec::<Condition>::try_from(conditions).ok()?.into_iter();
+        let (name, _, negated, value, _) = conditions.find(|condition| condition.4 < 0)?;
+        Some(format!("{name}={}{value} is not met", if negated { "!" } else { "" }))
     }
 
     /// Stops a unit and waits for the job's end. One that systemd does not know is stopped.
