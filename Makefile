@@ -6,6 +6,8 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kn-agent-lab
 TARGET ?= $(CACHE)/target
 export CARGO_TARGET_DIR := $(TARGET)
 DENY_VERSION := 0.20.2
+# The least that the modules in tests/ ask for, where a toolchain of their own is not fetched.
+GO_VERSION := 1.26.6
 # Of the demo and the crash table: 1.36 (Debian 13, cri-dockerd) or 1.20 (Debian 12, dockershim).
 KUBERNETES ?= 1.36
 # Of the demo: docker or containerd.
@@ -18,7 +20,7 @@ export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 LAB := cargo run --locked --quiet -p kn-agent-tests --bin lab --
 
-.PHONY: all build deb image lab demo bench crash attacks approver-bench differential test test-programs test-long test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain help
+.PHONY: all build deb image lab demo bench crash attacks approver-bench differential test test-programs test-long test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain root help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +32,14 @@ toolchain:
 	@command -v cc >/dev/null || { echo "make: a C compiler is missing; on Debian: apt-get install gcc" >&2; exit 1; }
 
 lab-toolchain: toolchain
-	@command -v go >/dev/null || { echo "make: Go 1.26 or later is missing; it builds the test cluster: see its site's download page" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "make: Go $(GO_VERSION) or later is missing; it builds the test cluster: see its site's download page" >&2; exit 1; }
+	@printf '%s\n' "$(GO_VERSION)" "$$(go env GOVERSION | sed 's/^go//')" | sort -CV || { echo "make: Go is $$(go env GOVERSION), the test cluster needs $(GO_VERSION) or later: see its site's download page" >&2; exit 1; }
+
+root: lab-toolchain
+	@[ "$$(id -u)" = 0 ] || { echo "make: the lab boots machines and makes networks: run this as root (sudo -i)" >&2; exit 1; }
 
 build: toolchain ## The binary as it ships
+	@[ -e $(BINARY) ] || echo "make: compiling kn-agent: some five minutes, the last ones without a word"
 	cargo build --locked --release -p kn-agent
 
 deb: build ## The Debian package
@@ -45,44 +52,44 @@ image: build ## The approver's container image, as a tar for `docker load` and `
 lab: lab-toolchain
 	cargo build --locked -p kn-agent-tests --bin lab
 
-demo: lab-toolchain deb lab ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, RUNTIME=containerd, KEEP=1 leaves it up)
+demo: root deb lab ## A throw-away node from "package installed" to Ready, watched (root; KUBERNETES=1.20, RUNTIME=containerd, KEEP=1 leaves it up)
 	$(LAB) demo --kubernetes $(KUBERNETES) --runtime $(RUNTIME)
 
-bench: lab-toolchain deb lab ## Speed and size against the least there could be; the figures go to docs/evidence (root, 30 minutes)
+bench: root deb lab ## Speed and size against the least there could be; the figures go to docs/evidence (root, 30 minutes)
 	$(LAB) bench
 
-crash: lab-toolchain deb lab ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
+crash: root deb lab ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
 	$(LAB) crash --evidence docs/evidence/crash.md --kubernetes $(KUBERNETES)
 
 differential: lab-toolchain ## The approver and the label rule against Kubernetes' own code, 120,000 requests; the table goes to docs/evidence (2 minutes)
 	KN_AGENT_LAB_DIFFERENTIAL=$(CURDIR)/docs/evidence/differential.md cargo test --locked -p kn-agent-tests --test differential
 
-attacks: lab-toolchain build lab ## Attacks on the approver, on both versions; the table goes to docs/evidence (root, 20 minutes)
+attacks: root build lab ## Attacks on the approver, on both versions; the table goes to docs/evidence (root, 20 minutes)
 	$(LAB) attacks
 
 # Not the debug build: the sender of requests must not be what is measured.
-approver-bench: lab-toolchain build ## The approver's speed, on both versions; the figures go to docs/evidence (root, 10 minutes)
+approver-bench: root build ## The approver's speed, on both versions; the figures go to docs/evidence (root, 10 minutes)
 	cargo run --locked --quiet --profile lab -p kn-agent-tests --bin lab -- approver-bench
 
-test-matrix: lab-toolchain deb lab ## Every node: runtimes × Debian 12, 13 × kube-proxy's modes; with ONLY=TEXT just those cells, else the versions' data against kubelets 1.20 to 1.36 too; to docs/evidence (root; 15 minutes, builds 35 once)
+test-matrix: root deb lab ## Every node: runtimes × Debian 12, 13 × kube-proxy's modes; with ONLY=TEXT just those cells, else the versions' data against kubelets 1.20 to 1.36 too; to docs/evidence (root; 15 minutes, builds 35 once)
 	[ -n "$(ONLY)" ] || $(MAKE) --no-print-directory test-versions
 	$(LAB) matrix --only "$(ONLY)"
 
 test-versions: lab-toolchain # The versions' data, and what is written for each, against kubelets and kube-proxies 1.20, 1.24, 1.28, 1.32 and 1.36
 	KN_AGENT_LAB_MATRIX=$(CURDIR)/docs/evidence/versions.md cargo test --locked -p kn-agent-tests --test versions
 
-test-machine: lab-toolchain deb ## A whole emulated machine: cgroup v2 under both drivers, kube-proxy's ipvs; the record goes to docs/evidence (root, 6 minutes)
+test-machine: root deb ## A whole emulated machine: cgroup v2 under both drivers, kube-proxy's ipvs; the record goes to docs/evidence (root, 6 minutes)
 	KN_AGENT_LAB_MACHINE=$(CURDIR)/docs/evidence/machine.md cargo test --locked -p kn-agent-tests --test scenarios -- machine::
 
 # The program as it ships is linked on one processor, for minutes: the tests are compiled beside that.
-test: lab-toolchain ## Every test, in the lab too (root)
+test: root ## Every test, in the lab too (root)
 	$(MAKE) --no-print-directory -j2 deb test-programs
 	cargo test --locked --workspace -- --test-threads=6
 
 test-programs: toolchain
 	cargo test --locked --workspace --no-run
 
-test-long: lab-toolchain deb lab ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
+test-long: root deb lab ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
 	$(LAB) rotation
 
 lint: toolchain ## Formatting, clippy, dependencies, documentation

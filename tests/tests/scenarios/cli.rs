@@ -79,7 +79,7 @@ fn documents_have_their_schemas(scenario: &Scenario) -> Result<()> {
 
 fn another_version_is_looked_at_ahead(scenario: &Scenario) -> Result<()> {
     let node = &scenario.node;
-    let fits = node.try_exec(&["kn-agent", "check", "--for", "1.28"])?;
+    let fits = node.try_exec(&["kn-agent", "check", "--for", "1.36"])?;
     ensure!(
         fits.status.code() == Some(0) && fits.stdout.contains("have cri-dockerd on the node"),
         "{fits:?}"
