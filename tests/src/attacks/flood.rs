@@ -6,6 +6,7 @@ use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
+    Extent,
     stage::{PATIENCE, Permission, Stage},
     verdict::{Line, Outcome},
 };
@@ -13,12 +14,11 @@ use crate::requests::{Envelope, pkcs10::Pkcs10};
 
 const CLASS: &str = "flood";
 
-/// What a good request may take beside the flood.
-const LIMIT: Duration = Duration::from_secs(2);
-
 const CONCURRENCY: usize = 32;
 
-pub(super) async fn run(stage: &mut Stage<'_>, count: usize) -> Result<Vec<Line>> {
+pub(super) async fn run(stage: &mut Stage<'_>, extent: Extent) -> Result<Vec<Line>> {
+    let count = extent.flood;
+    let line = |what: &str, took| line(what, took, extent.patience);
     let mut lines = Vec::new();
     let bad = bad()?;
     // While it comes: the good one is sent in its middle.
@@ -79,16 +79,16 @@ async fn good(stage: &Stage<'_>, name: &str) -> Result<Option<Duration>> {
     Ok(fate.and_then(|fate| fate.approved).map(|approved| approved.duration_since(begin)))
 }
 
-fn line(what: &str, took: Option<Duration>) -> Line {
+fn line(what: &str, took: Option<Duration>, limit: Duration) -> Line {
     Line {
         class: CLASS,
         what: what.to_owned(),
         by: "node n2".to_owned(),
-        expected: format!("approved within {} s", LIMIT.as_secs()),
+        expected: format!("approved within {} s", limit.as_secs()),
         observed: took.map_or_else(
             || "not approved".to_owned(),
             |took| format!("approved after {:.2} s", took.as_secs_f64()),
         ),
-        ok: took.is_some_and(|took| took <= LIMIT),
+        ok: took.is_some_and(|took| took <= limit),
     }
 }

@@ -37,15 +37,22 @@ pub struct Extent {
     pub races: usize,
     /// Requests that must not delay others.
     pub flood: usize,
+    /// What a good request may take beside them.
+    pub patience: Duration,
     /// How long the API server fails; `None`: it does not.
     pub outage: Option<Duration>,
 }
 
 impl Extent {
-    /// As much as fits among other tests.
-    pub const SHORT: Self = Self { races: 20, flood: 300, outage: None };
+    /// As much as fits among other tests, which have the processors, too.
+    pub const SHORT: Self = Self { races: 20, flood: 300, patience: Duration::from_secs(5), outage: None };
     /// What the evidence is made of.
-    pub const FULL: Self = Self { races: 100, flood: 1_000, outage: Some(Duration::from_mins(1)) };
+    pub const FULL: Self = Self {
+        races: 100,
+        flood: 1_000,
+        patience: Duration::from_secs(2),
+        outage: Some(Duration::from_mins(1)),
+    };
 }
 
 /// What one version showed.
@@ -103,7 +110,7 @@ async fn scenes(control_plane: &ControlPlane, extent: Extent, steps: &mut Steps)
     lines.extend(races::two_approvers(&stage, extent.races).await.context("two approvers")?);
     drop(second);
     steps.step(format_args!("{} requests in the way", extent.flood));
-    lines.extend(flood::run(&mut stage, extent.flood).await.context("requests in the way")?);
+    lines.extend(flood::run(&mut stage, extent).await.context("requests in the way")?);
     if let Some(outage) = extent.outage {
         steps.step(format_args!("an API server that fails for {} s", outage.as_secs()));
         lines.extend(faults::run(&mut stage, outage).await.context("an API server that fails")?);

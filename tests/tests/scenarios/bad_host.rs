@@ -49,7 +49,7 @@ const SEEN_AT_ONCE: &[Case] = &[
         drop_in: "kubelet: {binary: /opt/bad/not-executable}",
         check: "kubelet",
         reason: "BinaryMissing",
-        named: &["`/opt/bad/not-executable`", "not executable"],
+        named: &["`/opt/bad/not-executable` is there and can't be executed"],
     },
     Case {
         drop_in: "runtime: {daemonJson: {exec-opts: [native.cgroupdriver=systemd]}}\n\
