@@ -85,7 +85,8 @@ pub(super) fn own_limit(config: &Config, cgroup_driver: &str) -> Option<String> 
     let mut own = enforced(config).filter(|(_, cgroup)| cgroup.trim_matches('/') == own);
     let (field, _) = own.next().filter(|_| cgroup_driver != SYSTEMD)?;
     let levels = config.kubelet.config.get("enforceNodeAllocatable")?.as_array()?;
-    if levels.iter().filter_map(Value::as_str).any(|level| level.ends_with(COMPRESSIBLE)) {
+    let whole = if field == "kubeReservedCgroup" { "kube-reserved" } else { "system-reserved" };
+    if !levels.iter().any(|level| level == whole) {
         return None;
     }
     let reserved = config.kubelet.config.get(field.strip_suffix("Cgroup")?)?;

@@ -80,6 +80,15 @@ fn the_limit_on_the_kubelets_own_cgroup_is_systemds_too() {
     assert!(lines(&unit, "ExecStartPre=").iter().any(|line| line.contains("/kube/daemons")), "{unit}");
     let compressible = compressible.replace("/kube/daemons", own);
     assert!(lines(&unit_on(&V1, &compressible), "MemoryMax=").is_empty());
+    let beside = compressible.replace(
+        "[kube-reserved-compressible]",
+        "[kube-reserved, system-reserved-compressible], systemReservedCgroup: /others",
+    );
+    assert_eq!(
+        lines(&unit_on(&V1, &beside), "MemoryMax="),
+        ["MemoryMax=300M"],
+        "the other level's kind is its own"
+    );
     assert_eq!(of(own, "500Mi").as_deref(), Some("MemoryMax=500M"));
     assert_eq!(of(own, "1Gi").as_deref(), Some("MemoryMax=1G"));
     assert_eq!(of(own, "'524288000'").as_deref(), Some("MemoryMax=524288000"));
