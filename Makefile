@@ -20,7 +20,7 @@ export KN_AGENT_DEB := $(DEB)
 export KN_AGENT := $(BINARY)
 LAB := cargo run --locked --quiet -p kn-agent-tests --bin lab --
 
-.PHONY: all build deb image lab demo bench crash attacks approver-bench differential test test-programs test-long test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain root help
+.PHONY: all build deb image lab demo bench crash attacks approver-bench differential test test-programs test-long test-jobs test-machine test-matrix test-versions lint audit fmt toolchain lab-toolchain root help
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,10 +78,15 @@ test-matrix: root deb lab ## Every node: runtimes × Debian 12, 13 × kube-proxy
 test-versions: lab-toolchain # The versions' data, and what is written for each, against kubelets and kube-proxies 1.20, 1.24, 1.28, 1.32 and 1.36
 	KN_AGENT_LAB_MATRIX=$(CURDIR)/docs/evidence/versions.md cargo test --locked -p kn-agent-tests --test versions
 
+test-jobs: root lab-toolchain # 1,000 starts of a unit on each systemd, while it reads its unit files without a pause; the record goes to docs/evidence (root, 10 minutes)
+	KN_AGENT_LAB_JOBS=$(CURDIR)/docs/evidence/jobs.md cargo test --locked -p kn-agent-tests --test scenarios -- jobs::
+
 test-machine: root deb ## A whole emulated machine: cgroup v2 under both drivers, kube-proxy's ipvs; the record goes to docs/evidence (root, 6 minutes)
 	KN_AGENT_LAB_MACHINE=$(CURDIR)/docs/evidence/machine.md cargo test --locked -p kn-agent-tests --test scenarios -- machine::
 
 # The program as it ships is linked on one processor, for minutes: the tests are compiled beside that.
+# A failure is told by its chain of causes; the backtraces of a test that failed would hide it.
+test: export RUST_LIB_BACKTRACE := 0
 test: root ## Every test, in the lab too (root)
 	$(MAKE) --no-print-directory -j2 deb test-programs
 	cargo test --locked --workspace -- --test-threads=6

@@ -61,6 +61,7 @@ pub mod demo;
 pub mod floor;
 pub mod kubeadm;
 pub mod leaks;
+pub mod provenance;
 pub mod rotation;
 pub mod up;
 

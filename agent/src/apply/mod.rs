@@ -55,6 +55,7 @@ pub async fn apply(step: &Step, target: &Target) -> Result<(), Failure> {
             // Last: while it is there, the rest is still to be done.
             on_disk(move || root.remove(&paths::units().join(unit))).await
         }
+        Step::AwaitUnit(unit) => systemd()?.await_up(unit).await,
         Step::StartUnit(unit) => systemd()?.start(unit, false).await,
         Step::RestartUnit { unit, .. } => systemd()?.start(unit, true).await,
         Step::MakeKey { path, refusals } => {

@@ -22,6 +22,7 @@ use crate::cluster::policy::{self, Policy, Refusal, Verdict};
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
+  kn-agent approver                      decide what comes, until Ctrl-C
   kn-agent approver --once --dry-run     what would be decided now
   kn-agent approver --once               decide it, then end
   kn-agent approver --kubeconfig /etc/kn-agent/approver.kubeconfig

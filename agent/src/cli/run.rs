@@ -46,6 +46,22 @@ pub(super) async fn run(sources: &Sources) -> Result<ExitCode, Error> {
     }
 }
 
+/// An editor writes several files in a row, and a shell empties a file before the program runs that fills it: what was
+/// written within this may not be all of it.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Waits until nothing was written for [`SETTLE`].
+async fn settled(sources: &Sources) {
+    let rest = || {
+        // A time in the future says that the clock was set back.
+        let age = Timestamp::now().duration_since(Timestamp::try_from(sources.written_at()?).ok()?);
+        SETTLE.checked_sub(Duration::try_from(age).ok()?).filter(|rest| !rest.is_zero())
+    };
+    while let Some(rest) = rest() {
+        tokio::time::sleep(rest).await;
+    }
+}
+
 /// The configuration to begin with. Whoever writes it may not have written all of it: one that is wrong is read again
 /// with each change that follows shortly, since what systemd sees while we end does not start us again.
 ///
@@ -55,6 +71,7 @@ async fn first(sources: &Sources) -> Result<(Config, Changes), Error> {
     const SHORTLY: Duration = Duration::from_secs(1);
     let mut changes = changes(sources)?;
     loop {
+        settled(sources).await;
         let wrong = match configuration(sources) {
             Ok(config) => return Ok((config, changes)),
             Err(error) => error,
@@ -83,11 +100,11 @@ async fn reloaded(
     changes: &mut Changes,
     hangup: &mut tokio::signal::unix::Signal,
 ) {
-    // An editor writes several files in a row; the last of them counts.
-    const SETTLE: Duration = Duration::from_millis(200);
     loop {
         tokio::select! { _ = changes.next() => {}, _ = hangup.recv() => {} }
+        // A file that is put in place may be old.
         tokio::time::sleep(SETTLE).await;
+        settled(sources).await;
         match configuration(sources) {
             Ok(new) if new != *current => return,
             Ok(_) => {}
@@ -130,5 +147,14 @@ mod tests {
             fs::rename(etc.join("config.new"), etc.join("config.yaml")).unwrap();
         });
         assert_eq!(found.map_err(|error| error.message).unwrap().0.node.name.as_str(), "n1");
+
+        // As a shell does it: `echo … > file` is an empty file first.
+        let drop_in = etc.join("config.d/30-node.yaml");
+        fs::write(&drop_in, "").unwrap();
+        let (found, ()) = tokio::join!(first(&sources), async {
+            tokio::time::sleep(SETTLE / 4).await;
+            fs::write(&drop_in, "node: {name: n2}\n").unwrap();
+        });
+        assert_eq!(found.map_err(|error| error.message).unwrap().0.node.name.as_str(), "n2");
     }
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use thiserror::Error;
 
@@ -53,6 +54,16 @@ impl Sources {
             Some(file) => vec![file.clone()],
             None => DEFAULT_SET.iter().map(|path| under(&self.root, Path::new(path))).collect(),
         }
+    }
+
+    /// When the newest of the files was written; `None` where there is none.
+    pub fn written_at(&self) -> Option<SystemTime> {
+        let entries = |directory: PathBuf| {
+            let found = fs::read_dir(&directory).into_iter().flatten();
+            found.filter_map(|entry| Some(entry.ok()?.path())).chain([directory])
+        };
+        let files = self.watched().into_iter().flat_map(entries).filter_map(|path| path.metadata().ok());
+        files.filter(fs::Metadata::is_file).filter_map(|file| file.modified().ok()).max()
     }
 }
 

@@ -209,3 +209,7 @@ pub fn cni_bin_dir<'a>(config: &'a Config, facts: &'a Facts) -> &'a Path {
 pub fn address(config: &Config, facts: &Facts) -> Option<IpAddr> {
     address::choose(config, facts).ok().flatten().map(|chosen| chosen.address)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Verdict, View, again, bring_up, network, newest_write, supplied};
+use super::{Step, Verdict, View, again, bring_up, network, newest_write, supplied};
 use crate::desired::dns::{self, ClusterDns};
 use crate::desired::{Interface, units};
 use crate::reason::Reason;
@@ -34,6 +34,12 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
             until: Some(again(view, units::KUBELET)),
         },
     }
+}
+
+/// The step that starts it, where that alone is missing.
+pub(super) fn to_start(view: View<'_>) -> Option<Step> {
+    let start = Step::StartUnit(units::KUBELET);
+    (verdict(view) == Verdict::Act(vec![start.clone()])).then_some(start)
 }
 
 /// A kubelet that starts for the first time is not told twice what its pods resolve with: that would restart it. One of a

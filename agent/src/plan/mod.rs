@@ -14,6 +14,7 @@ mod phase;
 pub mod preflight;
 mod programs;
 mod proxy;
+mod queue;
 mod runtime;
 mod settings;
 mod step;
@@ -53,7 +54,8 @@ pub enum Verdict {
         /// When to look again although nothing signals.
         until: Option<Timestamp>,
     },
-    /// A required phase is not satisfied.
+    /// A required phase is not satisfied. Where that is a unit on its way up, the start of the next is [`Verdict::Act`]:
+    /// it waits for that.
     Held,
 }
 
@@ -172,7 +174,11 @@ pub fn plan(view: View<'_>) -> Plan {
             .requires()
             .iter()
             .any(|required| !verdicts.get(required).is_some_and(Verdict::is_satisfied));
-        let verdict = if held { Verdict::Held } else { gate(decide(phase, view), view) };
+        let verdict = if held {
+            queue::ahead(phase, view, &verdicts).unwrap_or(Verdict::Held)
+        } else {
+            gate(decide(phase, view), view)
+        };
         verdicts.insert(phase, verdict);
     }
     Plan { verdicts, next: identity::next_instant(view) }
@@ -258,6 +264,12 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
         ("loaded", _) => Some(Verdict::Act(vec![Step::StartUnit(name)])),
         (load, _) => Some(Verdict::unmet(Reason::SystemdTrouble, format!("systemd says `{name}` is {load}"))),
     }
+}
+
+/// Whether a unit is being started and has not failed yet.
+fn is_coming(view: View<'_>, name: &str) -> bool {
+    unit(view, name)
+        .is_ok_and(|state| state.load == "loaded" && state.active == "activating" && !state.is_failing())
 }
 
 /// When what nothing signals is looked at again.

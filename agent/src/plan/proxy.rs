@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Verdict, View, again, bring_up, modes, newest_write, supplied};
+use super::{Verdict, View, again, bring_up, modes, newest_write, queue, supplied};
 use crate::desired::units;
 use crate::reason::Reason;
 
@@ -19,7 +19,8 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     // Whatever is in the way of its start: one that runs goes on in the mode it has.
     let change = cleanup.or(next);
     if let Some(Verdict::Act(_)) = change
-        && let Some(verdict) = modes::in_the_way(view)
+        && let Some(verdict) =
+            modes::in_the_way(view).or_else(|| queue::after_the_kubelet(view, "kube-proxy"))
     {
         return verdict;
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::preflight::is_ignored;
-use super::{Verdict, View, again, bring_up, images, network, newest_write};
+use super::{Step, Verdict, View, again, bring_up, images, network, newest_write};
 use crate::desired::versions::Behaviour;
 use crate::desired::{Interface, engine, units};
 use crate::observe::runtime::Info;
@@ -19,6 +19,12 @@ pub(super) fn verdict(view: View<'_>) -> Verdict {
     if let Some(verdict) = (desired.interface == Interface::CriDockerd).then(|| shim(view)).flatten() {
         return verdict;
     }
+    engine_fits(view)
+}
+
+/// What the engine is, it may be for this kubelet: its driver, its language, and the sandbox image.
+pub(super) fn engine_fits(view: View<'_>) -> Verdict {
+    let Some(desired) = view.desired else { return super::version_unknown(view) };
     let name = engine::name(view.config.runtime.kind);
     let info = match &view.observed.engine.info {
         Ok(info) => info,
@@ -61,6 +67,13 @@ fn language(view: View<'_>, info: &Info) -> Option<Verdict> {
             format!("kubelet {kubelet} speaks runtime.v1alpha2, which containerd {} does not", info.version),
         )
     })
+}
+
+/// The step that starts the CRI shim, where that alone is missing of it.
+pub(super) fn shim_to_start(view: View<'_>) -> Option<Step> {
+    let start = Step::StartUnit(units::CRI_DOCKERD);
+    let is_next = images::loaded(view).is_none() && shim(view) == Some(Verdict::Act(vec![start.clone()]));
+    is_next.then_some(start)
 }
 
 /// The CRI shim runs; where the bridge configuration is ours, only once that is written.

@@ -35,6 +35,8 @@ pub enum Step {
     ReloadSystemd,
     /// Stop a unit of ours, have it start at boot no more, and take its file away.
     RetireUnit(&'static str),
+    /// Wait for a unit that is being started: what follows is not begun where it does not come up.
+    AwaitUnit(&'static str),
     /// Start a unit.
     StartUnit(&'static str),
     /// Start a unit anew.
@@ -89,6 +91,7 @@ impl Step {
             Self::EnableUnits(units) => format!("enable {}", units.join(" ")),
             Self::ReloadSystemd => "reload systemd".to_owned(),
             Self::RetireUnit(unit) => format!("retire {unit}"),
+            Self::AwaitUnit(unit) => format!("await {unit}"),
             Self::StartUnit(unit) => format!("start {unit}"),
             Self::RestartUnit { unit, .. } => format!("restart {unit}"),
             Self::MakeKey { path, .. } => format!("make key {}", path.display()),

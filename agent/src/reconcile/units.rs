@@ -61,7 +61,9 @@ impl Units {
     /// What our own steps change gives no signal, or not in time for the next pass.
     pub(super) fn touched_by(&self, step: &Step) {
         match step {
-            Step::StartUnit(unit) | Step::RestartUnit { unit, .. } => self.touch([*unit]),
+            Step::AwaitUnit(unit) | Step::StartUnit(unit) | Step::RestartUnit { unit, .. } => {
+                self.touch([*unit])
+            }
             Step::EnableUnits(_) | Step::ReloadSystemd => self.touch_all(),
             Step::WriteFile(file) if file.path.starts_with(paths::units()) => self.touch_all(),
             _ => {}

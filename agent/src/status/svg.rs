@@ -37,9 +37,7 @@ pub fn render(timeline: &Timeline) -> String {
     let chart = Chart { length: timeline.length_ms(), rows: timeline.steps.len() };
     let mut svg = chart.frame(timeline);
     chart.ticks(&mut svg);
-    let mut steps: Vec<&Done> = timeline.steps.iter().collect();
-    steps.sort_by_key(|step| (step.from_ms, step.to_ms));
-    for (row, step) in steps.into_iter().enumerate() {
+    for (row, step) in timeline.steps.iter().enumerate() {
         chart.step(&mut svg, row, step);
     }
     if let Some(ms) = timeline.ready_ms {

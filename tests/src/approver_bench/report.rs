@@ -1,22 +1,22 @@
 //! The evidence: every figure of a run, and a picture of the latencies beside it.
 
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
 use super::{LATENCY_LIMIT, RATIO_LIMIT, Results, load::RATE};
-use crate::{bench::Series, process::run};
+use crate::{bench::Series, provenance};
 
 /// Writes it, and the picture with the same name and the ending `svg`.
 pub(super) fn write(results: &[Results], path: &Path) -> Result<()> {
     let picture = path.with_extension("svg");
     let name = picture.file_name().unwrap_or_default().to_string_lossy();
-    let mut text = format!(
-        "# The approver's speed, last run\n\n`make approver-bench`, commit {}, {}, 2 processors, which API server, etcd,\n\
+    let mut text = provenance::head("The approver's speed", "make approver-bench")?;
+    let _ = write!(
+        text,
+        ", 2 processors, which API server, etcd,\n\
          controller-manager, approver and the sender of requests share. What is measured, and how, is in\n\
          `tests/src/approver_bench/mod.rs`.\n\n![latencies]({name})\n",
-        output("git", &["describe", "--always", "--dirty"])?,
-        output("date", &["--utc", "+%Y-%m-%d"])?,
     );
     for result in results {
         text.push_str(&section(result));
@@ -109,8 +109,4 @@ fn svg(results: &[Results]) -> String {
     }
     text.push_str("<text x=\"380\" y=\"303\">share of requests approved, by milliseconds</text>\n</svg>\n");
     text
-}
-
-fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    Ok(run(Command::new(program).args(arguments))?.trim().to_owned())
 }

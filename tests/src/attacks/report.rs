@@ -1,11 +1,11 @@
 //! The record of a run: what was tried, and what came of it on each version.
 
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
 use super::{Results, verdict::Line};
-use crate::process::run;
+use crate::provenance;
 
 const EXPLANATION: &str = "\
 Every request is sent to a real API server by an identity made for real: tokens by `kn-agent token create`, nodes by client
@@ -17,11 +17,8 @@ bold and says what was expected. How each is done is in `tests/src/attacks`.
 
 /// Writes it.
 pub(super) fn write(results: &[Results], path: &Path) -> Result<()> {
-    let git = |words: &[&str]| run(Command::new("git").args(words)).map(|text| text.trim().to_owned());
-    let mut text = String::from("# Attacks on the approver, last run\n\n");
-    let commit = git(&["describe", "--always", "--dirty"])?;
-    let date = run(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
-    writeln!(text, "`make attacks`, commit {commit}, {}, 2 processors.\n", date.trim())?;
+    let mut text = provenance::head("Attacks on the approver", "make attacks")?;
+    writeln!(text, ", 2 processors.\n")?;
     for result in results {
         let wrong = result.lines.iter().filter(|line| !line.ok).count();
         let (total, seconds) = (result.lines.len(), result.seconds);

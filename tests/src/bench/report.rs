@@ -1,18 +1,17 @@
 //! The evidence: every figure of a run, and what it was measured on.
 
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
 use super::{RATIO_LIMIT, Results, Series, stages};
-use crate::process::run;
+use crate::provenance;
 
 pub(super) fn write(results: &[Results], path: &Path) -> Result<()> {
-    let mut text = format!(
-        "# Speed and size, last run\n\n`make bench`, commit {}, {}, 2 processors. What T and F are, and how they are taken, is in\n\
-         `tests/src/bench/mod.rs`. Page cache warm, everything the agent could remember removed before each T.\n",
-        output("git", &["describe", "--always", "--dirty"])?,
-        output("date", &["--utc", "+%Y-%m-%d"])?,
+    let mut text = provenance::head("Speed and size", "make bench")?;
+    text.push_str(
+        ", 2 processors. What T and F are, and how they are taken, is in\n`tests/src/bench/mod.rs`. Page cache warm, \
+         everything the agent could remember removed before each T.\n",
     );
     for result in results {
         text.push_str(&section(result));
@@ -64,8 +63,4 @@ fn row(text: &mut String, what: &str, series: &Series, digits: usize) {
         series.quantile(1.0),
         all.join(" ")
     );
-}
-
-fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    Ok(run(Command::new(program).args(arguments))?.trim().to_owned())
 }

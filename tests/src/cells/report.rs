@@ -1,6 +1,6 @@
 //! The record: a row a cell, each with the commit and the day it was last run.
 
-use std::{collections::BTreeMap, fmt, fmt::Write as _, fs, path::Path, process::Command, time::Duration};
+use std::{collections::BTreeMap, fmt, fmt::Write as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -8,7 +8,7 @@ use super::{
     cell::Cell,
     machine::{Proof, Shown},
 };
-use crate::process::run;
+use crate::provenance;
 
 const HEAD: &str = "# Every node, last run
 
@@ -115,12 +115,7 @@ fn cell_text(text: &str) -> String {
 }
 
 fn when() -> Result<String> {
-    let git = |words: &[&str]| run(Command::new("git").args(words)).map(|text| text.trim().to_owned());
-    let commit = git(&["rev-parse", "--short=10", "HEAD"])?;
-    // What is being written here is no change of what is run.
-    let is_changed = !git(&["status", "--porcelain", "--", ":/", ":(exclude,top)docs/evidence"])?.is_empty();
-    let day = run(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
-    Ok(format!("{commit}{}, {}", if is_changed { " with changes" } else { "" }, day.trim()))
+    Ok(format!("{}, {}", provenance::commit()?, provenance::day()?))
 }
 
 #[cfg(test)]

@@ -166,7 +166,13 @@ fn marks(step: &str, instant: Instant, node: &str) -> Result<Vec<Mark>> {
     Ok(match (verb, object) {
         ("make", path) => directory_entry(Call::Mkdir, path, instant),
         ("remove", path) => directory_entry(Call::Unlink, path, instant),
-        ("reload", "systemd") => bus(&["Reload\0"], step, instant),
+        // With the length of the member's name: a property's ends so, too.
+        ("reload", "systemd") => bus(&["\u{6}\0\0\0Reload\0"], step, instant),
+        ("await", unit) => {
+            // An object's path escapes what is no letter.
+            let object = unit.replace('-', "_2d").replace('.', "_2e");
+            bus(&["Job\0", &format!("unit/{object}\0")], step, instant)
+        }
         ("start", unit) => bus(&["StartUnit\0", &format!("{unit}\0")], step, instant),
         ("restart", unit) => bus(&["RestartUnit\0", &format!("{unit}\0")], step, instant),
         ("enable", _) => match instant {

@@ -1,11 +1,11 @@
 //! The table, for a terminal and for the record.
 
-use std::{fmt, fmt::Write as _, fs, path::Path, process::Command, time::Duration};
+use std::{fmt, fmt::Write as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 
 use super::{Recovery, point::Instant};
-use crate::{Artefacts, process::run};
+use crate::{Artefacts, provenance};
 
 /// A point and what came of it.
 #[derive(Debug)]
@@ -70,13 +70,8 @@ fn median(sorted: &[f64]) -> f64 {
 
 /// Writes the record.
 pub(super) fn write(path: &Path, artefacts: &Artefacts, rows: &[Row], seconds: f64) -> Result<()> {
-    let git = |words: &[&str]| run(Command::new("git").args(words)).map(|text| text.trim().to_owned());
-    let mut text = String::from("# kill -9 at every step of a join, last run\n\n");
-    let commit = git(&["rev-parse", "--short=10", "HEAD"])?;
-    let changed = if git(&["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
-    let date = run(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
-    let kubernetes = artefacts.kubernetes().version()?;
-    writeln!(text, "`make crash`, {}, commit {commit}{changed}, {}.", date.trim(), kubernetes.trim())?;
+    let mut text = provenance::head("kill -9 at every step of a join", "make crash")?;
+    writeln!(text, ", {}.", artefacts.kubernetes().version()?.trim())?;
     writeln!(text, "{}.\n", summary(rows, seconds))?;
     text.push_str(EXPLANATION);
     let mut steps: Vec<&str> = rows.iter().map(|row| row.step.as_str()).collect();

@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 pub use place::Place;
 
-use crate::{Artefacts, Minor, packages, say};
+use crate::{Artefacts, Minor, packages, provenance, say};
 use judge::Outcome;
 use stage::Stage;
 use watch::Seen;
@@ -100,7 +100,7 @@ pub fn run(versions: &[Minor], is_short: bool, output: &Path) -> Result<()> {
     for minor in versions {
         Artefacts::ensure(*minor)?;
     }
-    let (start, commit) = (Instant::now(), report::commit()?);
+    let (start, commit) = (Instant::now(), provenance::commit()?);
     let courses = |minor: &Minor| {
         let minor = *minor;
         let long = [("brief", Course::many(minor)), ("ten-minutes", Course::TEN_MINUTES)];

@@ -1,11 +1,11 @@
 //! The record of a run.
 
-use std::{fmt::Write as _, fs, path::Path, process::Command, time::Duration};
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 
 use super::judge::{Outcome, Row};
-use crate::process::run;
+use crate::provenance;
 
 const EXPLANATION: &str = "\
 A node that joined as users' nodes do (package, bound token, approver) in a cluster whose signers issue for minutes. Its
@@ -17,20 +17,14 @@ the same search), every renewal was approved by the approver, the kubelet and th
 Ready without a break, and after all of it kube-proxy wrote the rule of a new Service. How: `tests/src/rotation`.
 ";
 
-/// What runs: to be asked when it begins.
-pub(super) fn commit() -> Result<String> {
-    Ok(run(Command::new("git").args(["describe", "--always", "--dirty"]))?.trim().to_owned())
-}
-
 /// Writes it.
 pub(super) fn write(outcomes: &[Outcome], commit: &str, took: Duration, path: &Path) -> Result<()> {
     let mut text = String::from("# Rotation of certificates that live for minutes, last run\n\n");
-    let date = run(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
     let minutes = took.as_secs().div_ceil(60);
     writeln!(
         text,
         "`make test-long`, commit {commit}, {}, {minutes} minutes, all clusters at once.\n",
-        date.trim()
+        provenance::day()?
     )?;
     text.push_str(EXPLANATION);
     for outcome in outcomes {

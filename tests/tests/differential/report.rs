@@ -1,31 +1,17 @@
 //! What was found, for a person.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::mutate::Class;
 use crate::{labels, requests};
 
-fn output(program: &str, words: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(words).output()?;
-    ensure!(output.status.success(), "`{program} {}` failed", words.join(" "));
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
 /// The record.
 pub(crate) fn text(requests: &requests::Found, labels: &labels::Found) -> Result<String> {
-    let commit = output("git", &["rev-parse", "--short=10", "HEAD"])?;
-    let changed = if output("git", &["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
-    let date = output("date", &["--utc", "+%Y-%m-%d"])?;
-    let mut text =
-        String::from("# The approver and the label rule against Kubernetes' own code, last run\n\n");
-    writeln!(
-        text,
-        "`make differential`, {date}, commit {commit}{changed}, Kubernetes v{}.\n",
-        lab::csrcheck_version()?
-    )?;
+    let title = "The approver and the label rule against Kubernetes' own code";
+    let mut text = lab::provenance::head(title, "make differential")?;
+    writeln!(text, ", Kubernetes v{}.\n", lab::csrcheck_version()?)?;
     write_requests(&mut text, requests)?;
     write_labels(&mut text, labels)?;
     Ok(text)

@@ -1,7 +1,6 @@
 //! A whole machine with a kernel of its own: cgroup v2, and kube-proxy's ipvs, for which the host's kernel may lack the
 //! modules. Nothing of what nodes in containers need is configured on it.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -243,16 +242,12 @@ fn machine_with_a_kernel_of_its_own_joins_and_enforces_what_is_reserved() -> Res
         rows += &row;
     }
     let Some(path) = evidence else { return Ok(()) };
-    let said = |program: &str, arguments: &[&str]| -> Result<String> {
-        let output = Command::new(program).args(arguments).output()?;
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-    };
-    let head = format!(
-        "# A whole machine with a kernel of its own, last run\n\n`make test-machine`, {}, commit {}.\n\n{HEAD}\n\
-         | | kernel | found | from the daemon's start to Ready, ms | with boot and checks, s |\n|---|---|---|---|---|\n",
-        said("date", &["--utc", "+%Y-%m-%d"])?,
-        said("git", &["describe", "--always", "--dirty"])?,
+    let head = lab::provenance::head("A whole machine with a kernel of its own", "make test-machine")?;
+    let text = format!(
+        "{head}.\n\n{HEAD}\n\
+         | | kernel | found | from the daemon's start to Ready, ms | with boot and checks, s |\n|---|---|---|---|---|\n\
+         {rows}"
     );
-    std::fs::write(path, head + &rows)?;
+    std::fs::write(path, text)?;
     Ok(())
 }

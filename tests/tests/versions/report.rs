@@ -1,7 +1,6 @@
 //! The table in `docs/evidence/versions.md`.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
 use anyhow::Result;
 
@@ -14,15 +13,8 @@ writes, are the positive controls: the same search finds them.
 ";
 
 pub(crate) fn text(rows: &[Row]) -> Result<String> {
-    let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output()?;
-        anyhow::Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-    };
-    let mut text = format!(
-        "# What kubelets and kube-proxies say of the versions' data, last run\n\n`make test-matrix`, {}, commit {}.\n\n{HEAD}\n",
-        run("date", &["+%Y-%m-%d"])?,
-        run("git", &["rev-parse", "--short=10", "HEAD"])?,
-    );
+    let title = "What kubelets and kube-proxies say of the versions' data";
+    let mut text = format!("{}.\n\n{HEAD}\n", lab::provenance::head(title, "make test-versions")?);
     text.push_str(
         "| version | flags written, refused | of its file written, unknown | fields the data know, unknown to it | fields of other \
          versions, unknown to it | fields of another kind, refused | flags in `--help`, unknown to the data |\n|---|---|---|---|---|---|---|\n",

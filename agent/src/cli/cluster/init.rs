@@ -22,7 +22,7 @@ use crate::names::{ApiServerUrl, Cidr};
 /// or removed.
 ///
 /// The approver, which decides what nodes ask for, runs best on a control-plane host as a unit of systemd; in the cluster
-/// it needs a node to run on, so that the certificates of the first node are approved with `kn-agent approver --once`.
+/// it needs a node to run on, so that a person lets `kn-agent approver` run until the first node is Ready.
 ///
 /// `--cni flannel` has flannel make the pod network. What is not given stays as it is in the cluster, or is the default.
 /// `--cni calico` applies a release of calico's after it has been looked at: its controllers must be one, replaced at once

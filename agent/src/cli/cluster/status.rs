@@ -98,8 +98,8 @@ fn approver(approver: &Approver, now: Timestamp) -> (char, String) {
         Runs::Yes => ('✓', "runs".to_owned()),
         Runs::No => (
             '✗',
-            "does not seem to run: a request of a node waits without a word; kn-agent approver --once, or: kn-agent \
-             cluster init --approver unit"
+            "does not seem to run: a request of a node waits without a word; for now: kn-agent approver, until the \
+             node is Ready; for good: kn-agent cluster init --approver unit"
                 .to_owned(),
         ),
         Runs::Unknown => ('·', "nothing tells whether one runs".to_owned()),

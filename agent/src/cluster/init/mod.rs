@@ -233,14 +233,14 @@ fn next(options: &Options, found: &Found) -> Vec<String> {
     let mut next = Vec::new();
     match &options.approver {
         Approver::Deployment { .. } => next.push(
-            "the approver needs a node to run on: the certificates of the first one are approved with `kn-agent \
-             approver --once`, run again until it is Ready"
+            "the approver needs a node to run on: for the first one's certificates let `kn-agent approver` run here \
+             until it is Ready"
                 .to_owned(),
         ),
         Approver::AsFound | Approver::None if found.deployment.is_none() => next.push(
             "an approver, which nodes wait for: as a unit of this control-plane host (kn-agent cluster init --approver \
-             unit), in the cluster (--approver deployment --image IMAGE), or now and then by hand (kn-agent approver \
-             --once)"
+             unit), in the cluster (--approver deployment --image IMAGE), or by hand while nodes join (kn-agent \
+             approver)"
                 .to_owned(),
         ),
         Approver::Unit { start: false, kubeconfig } => {

@@ -172,7 +172,7 @@ fn comments(created: &Created) -> String {
     let approval = match created.approval {
         Approval::Approver => {
             "# It is good for the node named below and one key. The first certificate is approved by `kn-agent approver`;\n\
-             # where none runs, by a person: kn-agent approver --once"
+             # where none runs, a person lets it run until the node is Ready: kn-agent approver"
         }
         Approval::Unseen => {
             "# The first certificate is approved unseen: the cluster has kn-agent:auto-approve. Whoever holds this token\n\

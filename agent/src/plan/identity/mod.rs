@@ -9,7 +9,7 @@ mod standing;
 
 use jiff::Timestamp;
 
-use super::{Step, Verdict, View, supplied};
+use super::{Step, Verdict, View, queue, supplied};
 use crate::config::TokenSource;
 use crate::desired::certificates::{self as desired, Purpose};
 use crate::desired::paths;
@@ -83,6 +83,9 @@ pub(super) fn proxy(view: View<'_>) -> Verdict {
     };
     if let Flaw { reason: Reason::NotYetValid, message, until } = flaw {
         return Verdict::Unmet { reason: Reason::NotYetValid, message, until };
+    }
+    if let Some(verdict) = queue::after_the_kubelet(view, "kube-proxy's certificate") {
+        return verdict;
     }
     let again = held_in_memory(&flaw).then(|| Step::RemoveFile(paths::proxy_kubeconfig().to_owned()));
     let before = again.into_iter().collect();

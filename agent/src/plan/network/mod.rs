@@ -5,7 +5,7 @@ mod others;
 pub(super) use others::tunnels;
 
 use super::preflight::is_ignored;
-use super::{Verdict, View, bring_up, host, later, newest_write};
+use super::{Verdict, View, bring_up, host, later, newest_write, queue};
 use crate::config::NetworkPlugin;
 use crate::desired::{cni, paths, units};
 use crate::observe::cni::Conf;
@@ -113,5 +113,6 @@ fn bridge(view: View<'_>) -> Verdict {
 fn forwarded(view: View<'_>) -> Option<Verdict> {
     let unit = paths::units().join(units::FORWARD);
     view.desired?.host_files.iter().find(|file| file.path == unit)?;
-    bring_up(view, units::FORWARD, newest_write(view, [unit.as_path()]))
+    let next = bring_up(view, units::FORWARD, newest_write(view, [unit.as_path()]))?;
+    Some(queue::after_the_kubelet(view, "what lets pod traffic pass").unwrap_or(next))
 }

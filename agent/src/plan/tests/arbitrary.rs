@@ -24,45 +24,56 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
         prop::collection::vec(0..units::ALL.len(), 0..3),
         prop::collection::vec(0..3_usize, 0..4),
         prop::bool::ANY,
-        (0..3_usize, prop::bool::ANY, 0..4_usize),
+        (0..3_usize, prop::bool::ANY, 0..4_usize, prop::bool::ANY),
     )
-        .prop_map(|(passes, lost, stopped, changed, containerd, (mode, has_ipvs_device, firewall))| {
-            let mut world = if containerd { World::with_containerd() } else { World::fresh() };
-            for _ in 0..passes {
-                world.plan().steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
-                world.others_move();
-            }
-            // Restricted now, or before, with images or without.
-            world.config.firewall = [restricted(), Firewall::default()][usize::from(firewall != 0)].clone();
-            if firewall != 0 {
-                [units::FIREWALL, units::IMAGES]
-                    .into_iter()
-                    .take(firewall)
-                    .for_each(|unit| world.has_old_unit(unit));
-            }
-            for index in lost {
-                // Where the note of the join is lost with the Node there, nothing is lost.
-                let path = world.observed.files.keys().nth(index).cloned();
-                if let Some(path) = path.filter(|path| path != paths::daemon_json()) {
-                    world.forget(&path);
+        .prop_map(
+            |(passes, lost, stopped, changed, containerd, (mode, has_ipvs_device, firewall, is_slow))| {
+                let mut world = if containerd { World::with_containerd() } else { World::fresh() };
+                world.is_slow = is_slow;
+                for _ in 0..passes {
+                    world
+                        .plan()
+                        .steps()
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .iter()
+                        .for_each(|step| world.apply(step));
+                    world.others_move();
                 }
-            }
-            for index in stopped {
-                if let Some(state) = world.unit(units::ALL[index]) {
-                    "inactive".clone_into(&mut state.active);
+                // Restricted now, or before, with images or without.
+                world.config.firewall =
+                    [restricted(), Firewall::default()][usize::from(firewall != 0)].clone();
+                if firewall != 0 {
+                    [units::FIREWALL, units::IMAGES]
+                        .into_iter()
+                        .take(firewall)
+                        .for_each(|unit| world.has_old_unit(unit));
                 }
-            }
-            for index in changed {
-                let at = world.tick();
-                let path = [paths::kubelet_config(), paths::proxy_config(), paths::proxy_kubeconfig()][index];
-                if let Some(Ok(Some(file))) = world.observed.files.get_mut(path) {
-                    *file = FileOnDisk { content: b"edited".to_vec(), mode: 0o644, mtime_usec: at };
+                for index in lost {
+                    // Where the note of the join is lost with the Node there, nothing is lost.
+                    let path = world.observed.files.keys().nth(index).cloned();
+                    if let Some(path) = path.filter(|path| path != paths::daemon_json()) {
+                        world.forget(&path);
+                    }
                 }
-            }
-            world.config.proxy.mode = [ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs][mode];
-            world.observed.facts.modes.has_ipvs_device = has_ipvs_device;
-            world
-        })
+                for index in stopped {
+                    if let Some(state) = world.unit(units::ALL[index]) {
+                        "inactive".clone_into(&mut state.active);
+                    }
+                }
+                for index in changed {
+                    let at = world.tick();
+                    let path =
+                        [paths::kubelet_config(), paths::proxy_config(), paths::proxy_kubeconfig()][index];
+                    if let Some(Ok(Some(file))) = world.observed.files.get_mut(path) {
+                        *file = FileOnDisk { content: b"edited".to_vec(), mode: 0o644, mtime_usec: at };
+                    }
+                }
+                world.config.proxy.mode = [ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs][mode];
+                world.observed.facts.modes.has_ipvs_device = has_ipvs_device;
+                world
+            },
+        )
 }
 
 pub(super) fn restricted() -> Firewall {

@@ -16,6 +16,7 @@ mod network;
 mod parts;
 mod pods;
 mod properties;
+mod queue;
 mod requests;
 mod seeded;
 mod settings;
@@ -104,11 +105,11 @@ fn the_generated_worlds_meet_every_verdict_and_step() {
             continue;
         }
         let mut world = if round % 2 == 0 {
-            World::fresh()
+            World::slow()
         } else {
             arbitrary::mendable().new_tree(&mut runner).unwrap().current()
         };
-        for _ in 0..12 {
+        for _ in 0..26 {
             let plan = world.plan();
             count_steps(&plan);
             plan.steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
@@ -125,9 +126,10 @@ fn the_generated_worlds_meet_every_verdict_and_step() {
             assert!(percent >= 1.0, "{name} is too rare to be tested: {percent:.1} %");
         }
     }
-    for step in
-        ["write", "make", "enable", "reload", "start", "restart", "make key", "submit", "install", "create"]
-    {
+    for step in [
+        "write", "make", "enable", "reload", "await", "start", "restart", "make key", "submit", "install",
+        "create",
+    ] {
         assert!(counts.contains_key(&format!("step {step}")), "no world needed `{step}`");
     }
 }

@@ -18,7 +18,31 @@ impl World {
         }
     }
 
+    /// Starts a unit; where the machine is slow, a runtime is only on its way after that.
     pub(super) fn start(&mut self, name: &str, at: i64) {
+        let is_slow = self.is_slow && [units::DOCKER, units::CRI_DOCKERD].contains(&name);
+        if !is_slow || self.unit(name).is_none_or(|state| state.is_active()) {
+            return self.is_up(name, at);
+        }
+        // Longer than all that need not wait for it.
+        self.starts_for = 20;
+        if let Some(state) = self.unit(name) {
+            "activating".clone_into(&mut state.active);
+            "start".clone_into(&mut state.sub);
+        }
+    }
+
+    /// A unit that was on its way is up; whether it was.
+    pub(super) fn come_up(&mut self, name: &str, at: i64) -> bool {
+        let is_coming =
+            self.unit(name).is_some_and(|state| state.active == "activating" && !state.is_failing());
+        if is_coming {
+            self.is_up(name, at);
+        }
+        is_coming
+    }
+
+    fn is_up(&mut self, name: &str, at: i64) {
         match name {
             units::SYSCTL => {
                 for (name, wanted) in desired::files::SYSCTLS {

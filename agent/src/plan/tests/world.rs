@@ -32,6 +32,10 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) observed: Observed,
     pub(super) approver: Approver,
+    /// Whether a runtime takes its time to start.
+    pub(super) is_slow: bool,
+    /// How often others move until the one that starts is up.
+    pub(super) starts_for: u8,
     /// The life of what is issued, seconds.
     pub(super) life: i64,
     pub(super) issued: Issued,
@@ -112,12 +116,19 @@ impl World {
             config: config(),
             observed,
             approver: Approver::Approves,
+            is_slow: false,
+            starts_for: 0,
             life: 10 * 365 * 86_400,
             issued: Issued::Right,
             last_key: None,
             now: Timestamp::now(),
             planner: plan,
         }
+    }
+
+    /// The same, on which a runtime takes its time to start.
+    pub(super) fn slow() -> Self {
+        Self { is_slow: true, ..Self::fresh() }
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -174,6 +185,7 @@ impl World {
                     "inactive".clone_into(&mut state.active);
                 }
             }
+            Step::AwaitUnit(name) => drop(self.come_up(name, at)),
             Step::StartUnit(name) | Step::RestartUnit { unit: name, .. } => self.start(name, at),
             Step::MakeKey { path, refusals } => {
                 let public_key_hash = FIXTURE.next_key(self.last_key.as_deref()).to_owned();
@@ -242,10 +254,15 @@ impl World {
         self.observed.files.insert(path.to_owned(), Ok(Some(found)));
     }
 
-    /// What approver, signer, controller-manager and kubelet do of their own accord; whether any of them did.
+    /// What approver, signer, controller-manager, systemd and kubelet do of their own accord; whether any of them did.
     pub(super) fn others_move(&mut self) -> bool {
-        self.tick();
+        let at = self.tick();
         let mut moved = self.judge_requests();
+        moved |= self.starts_for > 0;
+        self.starts_for = self.starts_for.saturating_sub(1);
+        if self.starts_for == 0 {
+            moved |= self.come_up(units::DOCKER, at) | self.come_up(units::CRI_DOCKERD, at);
+        }
         let kubelet = self.observed.kubelet_health.is_ok();
         if self.observed.facts.cluster_dns == ClusterDns::Unknown && self.observed.watched.node.is_some() {
             self.observed.facts.cluster_dns = ClusterDns::At("10.96.0.10".parse().unwrap());

@@ -20,6 +20,12 @@ const BACKLOG: usize = 64;
 /// A job and its result: `done`, `failed`, `dependency`, `timeout`, `canceled` …
 type End = (OwnedObjectPath, String);
 
+/// The result of a job whose end nobody heard of.
+const LOST: &str = "lost";
+
+/// What stands for a job where there is none (org.freedesktop.systemd1(5), `Job`).
+const NO_JOB: &str = "/";
+
 /// The ends of jobs, listened to from the first start on at the latest: each would otherwise ask the bus for them anew.
 #[derive(Debug, Default)]
 pub(super) struct Jobs(OnceCell<Listener>);
@@ -41,7 +47,8 @@ impl Jobs {
         self.0.get_or_try_init(|| listen(connection)).await
     }
 
-    /// The result of the job that `begin` begins, once it has ended; `lost` where nobody has heard of its end.
+    /// The result of the job that `begin` begins or finds, once it has ended; `lost` where nobody has heard of its end, and
+    /// where it finds none.
     pub(super) async fn finished(
         &self,
         connection: &Connection,
@@ -49,9 +56,12 @@ impl Jobs {
     ) -> zbus::Result<String> {
         let ends = self.listener(connection).await?.ends.resubscribe();
         let job = begin.await?;
+        if job.as_str() == NO_JOB {
+            return Ok(LOST.to_owned());
+        }
         let exists =
             || async { property(connection, &job, "org.freedesktop.systemd1.Job", "Id").await.is_ok() };
-        Ok(result_of(&job, ends, exists).await.unwrap_or_else(|| "lost".to_owned()))
+        Ok(result_of(&job, ends, exists).await.unwrap_or_else(|| LOST.to_owned()))
     }
 }
 

@@ -277,6 +277,27 @@ impl Systemd {
         Err(Failure::new(Reason::UnitFailed, message))
     }
 
+    /// Waits for the end of what is being done with a unit that is on its way up.
+    ///
+    /// # Errors
+    /// The bus or systemd does not answer, or the unit is not up after it.
+    pub async fn await_up(&self, unit: &'static str) -> Result<(), Failure> {
+        let of_unit = signals::object_path(unit).try_into();
+        let path: OwnedObjectPath = of_unit.map_err(|error| trouble("name a unit", &error))?;
+        let job = async {
+            let (_, job) =
+                <(u32, OwnedObjectPath)>::try_from(property(&self.connection, &path, UNIT, "Job").await?)?;
+            Ok(job)
+        };
+        let ended = self.jobs.finished(&self.connection, job).await;
+        ended.map_err(|error| trouble(&format!("wait for `{unit}`"), &error))?;
+        let state = self.unit(unit).await?;
+        if state.is_active() {
+            return Ok(());
+        }
+        Err(Failure::new(Reason::UnitFailed, format!("`{unit}` did not come up: it is {}", state.active)))
+    }
+
     /// The condition for which systemd did not start a unit when it was last asked to; `None` where all were met, and of
     /// a unit that nothing wants: systemd forgets it, and what became of its conditions, as soon as its job has ended.
     async fn unmet_condition(&self, unit: &str) -> Option<String> {

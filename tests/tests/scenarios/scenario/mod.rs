@@ -1,6 +1,7 @@
 //! A cluster and a machine with the package installed: what every scenario starts from.
 
 pub(crate) mod labels;
+pub(crate) mod lossy_bus;
 pub(crate) mod talker;
 mod turn;
 

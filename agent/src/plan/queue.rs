@@ -1,0 +1,43 @@
+//! Starts that are queued behind one that is under way.
+//!
+//! From a unit's end of starting to the begin of the next lie a signal, the questions of a pass and its plan: some 40 ms on
+//! two busy processors, twice in a join. Where nothing else is missing, the step itself waits for that end.
+
+use std::collections::BTreeMap;
+
+use super::{Phase, Step, Verdict, View, held_back, is_coming, kubelet, runtime};
+use crate::desired::{Interface, engine, units};
+use crate::ports::systemd::UnitState;
+use crate::reason::Reason;
+
+/// What keeps `what` from being begun on a machine that is yet to join: the kubelet is started first. Ready does not need
+/// it, and until then it would take two processors from what Ready does need, kube-proxy alone for half a second.
+pub(super) fn after_the_kubelet(view: View<'_>, what: &str) -> Option<Verdict> {
+    let runs = super::unit(view, units::KUBELET).is_ok_and(UnitState::is_active);
+    (!view.is_joined() && !runs)
+        .then(|| Verdict::unmet(Reason::UnitStarting, format!("{what} comes after the kubelet's start")))
+}
+
+/// The start of `phase`'s unit, behind that of the one required phase that is not satisfied yet; `None` where it has to
+/// wait for more than that.
+pub(super) fn ahead(phase: Phase, view: View<'_>, verdicts: &BTreeMap<Phase, Verdict>) -> Option<Verdict> {
+    if view.desired?.interface != Interface::CriDockerd {
+        return None;
+    }
+    let (lacking, behind) = match phase {
+        Phase::Runtime => (Phase::Engine, engine::unit(view.config.runtime.kind)),
+        Phase::Kubelet => (Phase::Runtime, units::CRI_DOCKERD),
+        _ => return None,
+    };
+    let is_satisfied = |required: &Phase| verdicts.get(required).is_some_and(Verdict::is_satisfied);
+    let lacks_more = phase.requires().iter().any(|required| *required != lacking && !is_satisfied(required));
+    if lacks_more || !is_coming(view, behind) {
+        return None;
+    }
+    let start = match phase {
+        Phase::Runtime => runtime::shim_to_start(view)?,
+        _ => runtime::engine_fits(view).is_satisfied().then(|| kubelet::to_start(view))??,
+    };
+    let steps = vec![Step::AwaitUnit(behind), start];
+    steps.iter().all(|step| held_back(view, step).is_none()).then_some(Verdict::Act(steps))
+}

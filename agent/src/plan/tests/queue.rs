@@ -1,0 +1,82 @@
+//! Starts that wait behind one that is under way.
+
+use super::world::World;
+use super::{Phase, Step, Verdict, ready};
+use crate::config::RuntimeKind;
+use crate::desired::{cni, paths, units};
+use crate::observe::runtime;
+use crate::ports::Failure;
+use crate::reason::Reason;
+
+fn put(world: &mut World, unit: &str, active: &str) {
+    active.clone_into(&mut world.unit(unit).unwrap().active);
+}
+
+fn queued(behind: &'static str, unit: &'static str) -> Verdict {
+    Verdict::Act(vec![Step::AwaitUnit(behind), Step::StartUnit(unit)])
+}
+
+fn verdict(world: &World, phase: Phase) -> Verdict {
+    world.plan().verdicts[&phase].clone()
+}
+
+/// docker is on its way, and nothing that stands on it runs.
+fn docker_starts() -> World {
+    let mut world = ready();
+    put(&mut world, units::DOCKER, "activating");
+    put(&mut world, units::CRI_DOCKERD, "inactive");
+    put(&mut world, units::KUBELET, "inactive");
+    world.observed.engine = runtime::inactive(RuntimeKind::Docker);
+    world
+}
+
+/// docker runs, and its shim is on its way.
+fn shim_starts() -> World {
+    let mut world = ready();
+    put(&mut world, units::CRI_DOCKERD, "activating");
+    put(&mut world, units::KUBELET, "inactive");
+    world
+}
+
+#[test]
+fn each_unit_of_the_chain_is_queued_behind_the_one_before_it_and_none_behind_two() {
+    let world = docker_starts();
+    assert_eq!(verdict(&world, Phase::Runtime), queued(units::DOCKER, units::CRI_DOCKERD));
+    assert_eq!(verdict(&world, Phase::Kubelet), Verdict::Held);
+    let world = shim_starts();
+    assert_eq!(verdict(&world, Phase::Kubelet), queued(units::CRI_DOCKERD, units::KUBELET));
+}
+
+#[test]
+fn nothing_is_queued_behind_what_fails_or_where_more_is_missing() {
+    let not_queued = |mut world: World, phase, what: &str, change: fn(&mut World)| {
+        assert!(matches!(verdict(&world, phase), Verdict::Act(_)), "the control");
+        change(&mut world);
+        assert_eq!(verdict(&world, phase), Verdict::Held, "{what}");
+    };
+    not_queued(docker_starts(), Phase::Runtime, "docker fails over and over", |world| {
+        world.unit(units::DOCKER).unwrap().restarts = 1;
+    });
+    not_queued(docker_starts(), Phase::Runtime, "docker has failed", |world| {
+        put(world, units::DOCKER, "failed")
+    });
+    not_queued(docker_starts(), Phase::Runtime, "the shim would not see the configuration", |world| {
+        let path = cni::bridge_path(&world.config);
+        world.forget(&path);
+    });
+    not_queued(docker_starts(), Phase::Runtime, "the shim's unit is not written", |world| {
+        world.forget(&paths::units().join(units::CRI_DOCKERD));
+    });
+    not_queued(docker_starts(), Phase::Runtime, "an earlier try failed", |world| {
+        world.fail("start cri-docker.service", Failure::new(Reason::UnitFailed, "no"));
+    });
+    not_queued(shim_starts(), Phase::Kubelet, "the sandbox image is missing", |world| {
+        world.observed.engine.has_sandbox_image = false;
+    });
+    not_queued(shim_starts(), Phase::Kubelet, "docker has not said what it is", |world| {
+        world.observed.engine.info = runtime::inactive(RuntimeKind::Docker).info;
+    });
+    not_queued(shim_starts(), Phase::Kubelet, "the kubelet has no certificate", |world| {
+        world.observed.client_certificate = Ok(None);
+    });
+}
