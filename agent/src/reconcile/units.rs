@@ -62,7 +62,7 @@ impl Units {
     pub(super) fn touched_by(&self, step: &Step) {
         match step {
             Step::AwaitUnit(unit) | Step::StartUnit(unit) | Step::RestartUnit { unit, .. } => {
-                self.touch([*unit])
+                self.touch([*unit]);
             }
             Step::EnableUnits(_) | Step::ReloadSystemd => self.touch_all(),
             Step::WriteFile(file) if file.path.starts_with(paths::units()) => self.touch_all(),

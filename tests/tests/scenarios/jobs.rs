@@ -53,7 +53,7 @@ struct Bus {
     runtime: tokio::runtime::Runtime,
     address: String,
     systemd: Systemd,
-    _run: Run,
+    _run: std::sync::Arc<Run>,
 }
 
 #[test]

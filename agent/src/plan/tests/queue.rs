@@ -58,7 +58,7 @@ fn nothing_is_queued_behind_what_fails_or_where_more_is_missing() {
         world.unit(units::DOCKER).unwrap().restarts = 1;
     });
     not_queued(docker_starts(), Phase::Runtime, "docker has failed", |world| {
-        put(world, units::DOCKER, "failed")
+        put(world, units::DOCKER, "failed");
     });
     not_queued(docker_starts(), Phase::Runtime, "the shim would not see the configuration", |world| {
         let path = cni::bridge_path(&world.config);
