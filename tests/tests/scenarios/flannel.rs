@@ -23,6 +23,9 @@ const CONFIG: &str = "network: {plugin: flannel}\nruntime: {images: /var/lib/lab
 const PLACEHOLDER: &str = r#"{"name": "mynet", "type": "bridge", "bridge": "mynet0", "isDefaultGateway": true,
 "ipMasq": true, "hairpinMode": true, "ipam": {"type": "host-local", "subnet": "10.244.0.0/16"}}"#;
 
+/// A flanneld that fails twice at its start is tried again after 10 and after 20 s more.
+const NETWORK: Duration = Duration::from_mins(2);
+
 /// A change is told within this.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -196,15 +199,15 @@ impl Two {
         // Without a word of it, it is kept as it is.
         let kept = self.scenario.agent(&["cluster", "init"])?;
         ensure!(kept.contains("DaemonSet kube-flannel/kube-flannel-ds: unchanged"), "{kept}");
-        self.scenario.wait_ready(JOIN).with_context(|| self.describe())?;
+        self.scenario.wait_ready(NETWORK).with_context(|| self.describe())?;
         for node in [NODE, OTHER] {
-            wait_until(&format!("{node} to be Ready"), JOIN, || {
+            wait_until(&format!("{node} to be Ready"), NETWORK, || {
                 let ready = self.kubectl.node_condition(node, "Ready")?;
                 Ok(ready.filter(|ready| ready == "True"))
             })
             .with_context(|| self.describe())?;
         }
-        wait_until("the pods to reach each other", JOIN, || self.all_reach_each_other())
+        wait_until("the pods to reach each other", NETWORK, || self.all_reach_each_other())
             .with_context(|| self.describe())?;
         self.addresses_are_the_nodes_own()
     }
@@ -251,7 +254,7 @@ impl Two {
         let pod = self.address("pod", OTHER, "status.podIP")?.context("no address")?;
         ensure!(self.fetch(NODE, &pod)?.is_none(), "{pod} answers without a tunnel");
         self.restart_flanneld(OTHER)?;
-        wait_until("the pods to reach each other again", JOIN, || self.all_reach_each_other())
+        wait_until("the pods to reach each other again", NETWORK, || self.all_reach_each_other())
             .with_context(|| self.describe())
     }
 
@@ -261,7 +264,7 @@ impl Two {
         let told = self.scenario.wait_trouble("FlannelPending", &marks, SOON)?;
         say(format_args!("subnet lost: {told}"));
         self.restart_flanneld(NODE)?;
-        self.scenario.wait_ready(JOIN).map(drop)
+        self.scenario.wait_ready(NETWORK).with_context(|| self.describe()).map(drop)
     }
 
     /// What cluster and nodes say, for a failed test.
