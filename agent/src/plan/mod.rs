@@ -266,12 +266,6 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
     }
 }
 
-/// Whether a unit is being started and has not failed yet.
-fn is_coming(view: View<'_>, name: &str) -> bool {
-    unit(view, name)
-        .is_ok_and(|state| state.load == "loaded" && state.active == "activating" && !state.is_failing())
-}
-
 /// When what nothing signals is looked at again.
 pub(crate) fn soon(now: Timestamp) -> Timestamp {
     now.saturating_add(jiff::SignedDuration::from_millis(250)).unwrap_or(now)

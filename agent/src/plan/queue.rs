@@ -1,11 +1,11 @@
-//! Starts that are queued behind one that is under way.
+//! Which starts are queued behind one that is under way, and which come after the kubelet's.
 //!
 //! From a unit's end of starting to the begin of the next lie a signal, the questions of a pass and its plan: some 40 ms on
 //! two busy processors, twice in a join. Where nothing else is missing, the step itself waits for that end.
 
 use std::collections::BTreeMap;
 
-use super::{Phase, Step, Verdict, View, held_back, is_coming, kubelet, runtime};
+use super::{Phase, Step, Verdict, View, held_back, kubelet, runtime, unit};
 use crate::desired::{Interface, engine, units};
 use crate::ports::systemd::UnitState;
 use crate::reason::Reason;
@@ -13,7 +13,7 @@ use crate::reason::Reason;
 /// What keeps `what` from being begun on a machine that is yet to join: the kubelet is started first. Ready does not need
 /// it, and until then it would take two processors from what Ready does need, kube-proxy alone for half a second.
 pub(super) fn after_the_kubelet(view: View<'_>, what: &str) -> Option<Verdict> {
-    let runs = super::unit(view, units::KUBELET).is_ok_and(UnitState::is_active);
+    let runs = unit(view, units::KUBELET).is_ok_and(UnitState::is_active);
     (!view.is_joined() && !runs)
         .then(|| Verdict::unmet(Reason::UnitStarting, format!("{what} comes after the kubelet's start")))
 }
@@ -40,4 +40,10 @@ pub(super) fn ahead(phase: Phase, view: View<'_>, verdicts: &BTreeMap<Phase, Ver
     };
     let steps = vec![Step::AwaitUnit(behind), start];
     steps.iter().all(|step| held_back(view, step).is_none()).then_some(Verdict::Act(steps))
+}
+
+/// Whether a unit is being started and has not failed yet.
+fn is_coming(view: View<'_>, name: &str) -> bool {
+    unit(view, name)
+        .is_ok_and(|state| state.load == "loaded" && state.active == "activating" && !state.is_failing())
 }

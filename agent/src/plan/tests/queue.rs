@@ -80,3 +80,34 @@ fn nothing_is_queued_behind_what_fails_or_where_more_is_missing() {
         world.observed.client_certificate = Ok(None);
     });
 }
+
+#[test]
+fn what_ready_does_not_need_comes_after_the_kubelet_on_a_machine_that_is_yet_to_join() {
+    const LATER: [Phase; 3] = [Phase::ProxyIdentity, Phase::Proxy, Phase::Network];
+    let without = |joined: bool, kubelet: &str| {
+        let mut world = ready();
+        world.observed.proxy_certificate = Ok(None);
+        put(&mut world, units::KUBE_PROXY, "inactive");
+        put(&mut world, units::FORWARD, "inactive");
+        put(&mut world, units::KUBELET, kubelet);
+        if !joined {
+            world.forget(paths::joined());
+        }
+        LATER.map(|phase| matches!(verdict(&world, phase), Verdict::Act(_)))
+    };
+    // kube-proxy itself stands on its certificate.
+    let begun = [true, false, true];
+    assert_eq!(without(false, "inactive"), [false; 3]);
+    assert_eq!(without(false, "activating"), [false; 3]);
+    assert_eq!(without(false, "active"), begun);
+    assert_eq!(without(true, "inactive"), begun);
+    let proxy = |kubelet: &str| {
+        let mut world = ready();
+        put(&mut world, units::KUBE_PROXY, "inactive");
+        put(&mut world, units::KUBELET, kubelet);
+        world.forget(paths::joined());
+        verdict(&world, Phase::Proxy)
+    };
+    assert!(matches!(proxy("inactive"), Verdict::Unmet { reason: Reason::UnitStarting, .. }));
+    assert_eq!(proxy("active"), Verdict::Act(vec![Step::StartUnit(units::KUBE_PROXY)]));
+}
