@@ -67,6 +67,12 @@ pub fn matters(unit: &str, config: &Config) -> bool {
     }
 }
 
+/// Whether it matters that systemd has read the newest file of `unit`, and whether it starts at boot: not of oneshots that
+/// nothing wants, which systemd reads anew for each start, nor of what is not ours.
+pub fn has_file_of_interest(unit: &str) -> bool {
+    !matches!(unit, SYSCTL | MODULES | PROXY_CLEANUP | NFTABLES)
+}
+
 /// The files of ours that `unit` reads when it starts: it starts anew when one of them changes.
 pub fn inputs(unit: &str) -> Vec<PathBuf> {
     let of_its_own: &[&Path] = match unit {

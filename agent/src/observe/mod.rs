@@ -253,7 +253,7 @@ async fn units(inputs: &Inputs<'_>) -> BTreeMap<&'static str, Fact<UnitState>> {
     match inputs.systemd {
         Ok(systemd) => {
             let mut units = inputs.units.clone();
-            units.extend(systemd.units(inputs.stale).await);
+            units.extend(systemd.units(inputs.stale, units::has_file_of_interest).await);
             units
         }
         Err(failure) => units::ALL.iter().map(|&unit| (unit, Err(failure.clone()))).collect(),

@@ -11,13 +11,6 @@ use x509_parser::prelude::FromDer;
 use crate::config::KeyAlgorithm;
 use crate::names::Subject;
 
-/// Gathers the entropy that the first random number of a process waits for, some 50 ms: best done while nobody waits.
-pub fn warm_up() {
-    let mut byte = [0];
-    // A random source that fails here fails again where it is told.
-    let _ = aws_lc_rs::rand::fill(&mut byte);
-}
-
 /// A new private key as PKCS#8 PEM.
 ///
 /// # Errors

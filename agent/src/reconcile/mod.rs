@@ -25,9 +25,9 @@ use crate::desired::{self, Facts, paths};
 use crate::observe::access::Access;
 use crate::observe::{self, Attempt, Fact, Inputs, Lately, Observed, Watched, facts, runtime};
 use crate::plan::{self, Phase, Plan, Step, Verdict, View};
+use crate::ports::Failure;
 use crate::ports::cluster::{self, Seen};
 use crate::ports::root::Root;
-use crate::ports::{Failure, keys};
 use crate::reason::Reason;
 pub use lock::{daemon_runs, take_lock};
 use units::Units;
@@ -229,9 +229,8 @@ impl Reconciler {
         self.publish(&plan, now);
         if first {
             notify::ready();
-            // Not before: on two processors both would be in the way of the first pass, which starts the engine.
+            // Not before: on two processors it would be in the way of the first pass, which starts the engine.
             self.ask_kubelet();
-            tokio::task::spawn_blocking(keys::warm_up);
         }
         plan
     }

@@ -25,6 +25,7 @@ fn plan_says_what_then_happens_and_the_documents_have_their_schemas() -> Result<
     another_version_is_looked_at_ahead(&scenario)?;
     the_way_to_ready_is_drawn(&scenario)?;
     a_plan_is_a_diff_and_its_consequence(&scenario)?;
+    what_happens_is_told_as_it_does(&scenario)?;
     status_works_without_the_daemon(&scenario)
 }
 
@@ -37,6 +38,36 @@ fn the_printed_line_joins(scenario: &Scenario) -> Result<()> {
     let mode = scenario.node.exec(&["stat", "-c", "%a", "/etc/kn-agent/config.yaml"])?;
     ensure!(mode.trim() == "600", "the configuration has mode {mode}");
     scenario.wait_ready(JOIN).map(drop)
+}
+
+/// By `status --watch` and `logs -f`, until they are interrupted.
+fn what_happens_is_told_as_it_does(scenario: &Scenario) -> Result<()> {
+    const FOLLOW: &str = "
+kn-agent status --watch > /run/watched 2>&1 & echo $!
+kn-agent logs -f > /run/followed 2>&1 & echo $!";
+    let node = &scenario.node;
+    let told =
+        |file: &str, text: &str| -> Result<usize> { Ok(node.exec(&["cat", file])?.matches(text).count()) };
+    scenario.wait_ready(JOIN)?;
+    let followers = node.sh(FOLLOW, &[])?;
+    let begun =
+        || Ok((told("/run/watched", "Ready")? > 0 && told("/run/followed", "Ready")? > 0).then_some(()));
+    wait_until("both to tell what was", JOIN, begun)?;
+    let begins = "start kube-proxy.service";
+    let (watched, followed) = (told("/run/watched", begins)?, told("/run/followed", begins)?);
+    ensure!(watched == 0, "kube-proxy is started on a node that is Ready");
+    node.exec(&["systemctl", "stop", "kube-proxy.service"])?;
+    let news = || {
+        let ready = told("/run/watched", "worker-1 · Ready")? == 2;
+        Ok((ready && told("/run/watched", begins)? > 0 && told("/run/followed", begins)? > followed)
+            .then_some(()))
+    };
+    wait_until("both to tell of kube-proxy", JOIN, news)
+        .with_context(|| node.exec(&["tail", "/run/watched", "/run/followed"]).unwrap_or_default())?;
+    for follower in followers.lines() {
+        node.exec(&["kill", follower]).with_context(|| format!("{follower} did not go on"))?;
+    }
+    node.exec(&["rm", "/run/watched", "/run/followed"]).map(drop)
 }
 
 /// It looks itself, says so, and says how old is what the daemon said.

@@ -25,6 +25,7 @@ fn the_daemon_is_one_is_restarted_when_stuck_ends_when_told_and_outlives_the_bus
     the_bus_may_go_away(&scenario, &["systemctl", "restart", "dbus.service"])?;
     the_bus_may_go_away(&scenario, &["systemctl", "kill", "-s", "KILL", "dbus.service"])?;
     another_configuration_leaves_nothing_of_the_one_before_it(&scenario)?;
+    what_is_not_watched_is_read_when_told(&scenario)?;
     it_ends_when_told(&scenario)?;
     a_reload_whose_answer_is_lost_is_not_asked_for_twice(&scenario)?;
     one_that_is_stuck_is_restarted_and_an_idle_one_is_not(&scenario)
@@ -70,10 +71,7 @@ fn another_configuration_leaves_nothing_of_the_one_before_it(scenario: &Scenario
         let files = node.sh("ls /proc/$(systemctl show -P MainPID kn-agent)/fd | wc -l", &[])?;
         Ok(files.trim().parse()?)
     };
-    let loads = || -> Result<usize> {
-        let log = node.exec(&["journalctl", "-u", AGENT, "-o", "cat", "--no-pager"])?;
-        Ok(log.matches("the configuration changed").count())
-    };
+    let loads = || loads(scenario);
     let change = |round: usize| -> Result<usize> {
         let before = loads()?;
         node.put(DROP_IN, format!("preflight: {{ignore: [{}]}}\n", ["swap", "address"][round % 2]), 0o644)?;
@@ -91,6 +89,37 @@ fn another_configuration_leaves_nothing_of_the_one_before_it(scenario: &Scenario
     ensure!(counts[1..].iter().min() <= counts.first(), "the daemon has ever more files open: {counts:?}");
     node.exec(&["rm", DROP_IN])?;
     scenario.wait_ready(JOIN).map(drop)
+}
+
+/// How often another configuration was taken up.
+fn loads(scenario: &Scenario) -> Result<usize> {
+    let log = scenario.node.exec(&["journalctl", "-u", AGENT, "-o", "cat", "--no-pager"])?;
+    Ok(log.matches("the configuration changed").count())
+}
+
+/// A link's target lies where nobody looks: SIGHUP has it read.
+fn what_is_not_watched_is_read_when_told(scenario: &Scenario) -> Result<()> {
+    const TARGET: &str = "/etc/elsewhere.yaml";
+    let node = &scenario.node;
+    let (daemon, before) = (scenario.incarnation()?, loads(scenario)?);
+    let taken_up = |times: usize| {
+        wait_until("the configuration to be read", JOIN, || {
+            Ok((loads(scenario)? == before + times).then_some(()))
+        })
+    };
+    node.put(TARGET, "preflight: {ignore: [swap]}\n", 0o644)?;
+    node.exec(&["ln", "-s", TARGET, DROP_IN])?;
+    taken_up(1)?;
+    node.put(TARGET, "preflight: {ignore: [address]}\n", 0o644)?;
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(loads(scenario)? == before + 1, "it was seen without being told");
+    node.exec(&["systemctl", "kill", "-s", "HUP", AGENT])?;
+    taken_up(2)?;
+    node.exec(&["rm", DROP_IN, TARGET])?;
+    taken_up(3)?;
+    scenario.wait_ready(JOIN)?;
+    ensure!(scenario.incarnation()? == daemon, "the daemon was restarted");
+    Ok(())
 }
 
 fn it_ends_when_told(scenario: &Scenario) -> Result<()> {

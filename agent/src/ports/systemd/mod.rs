@@ -79,9 +79,9 @@ pub struct UnitState {
     pub active: String,
     /// `running`, `auto-restart`, `dead` …
     pub sub: String,
-    /// `enabled`, `disabled`, `static`, `masked` or empty.
+    /// `enabled`, `disabled`, `static`, `masked`; empty where it has no file, or was not asked for.
     pub enabled: String,
-    /// The file changed on disk since systemd read it.
+    /// The file changed on disk since systemd read it; `false` where that was not asked for.
     pub needs_reload: bool,
     /// When it became active, microseconds since 1970; 0 while it is not.
     pub active_since_usec: u64,
@@ -136,19 +136,27 @@ impl Systemd {
         connect.await.map_err(|error| trouble("reach systemd on the system bus", &error))
     }
 
-    /// What systemd says of `units`, each by the name it was asked for.
+    /// What systemd says of `units`, each by the name it was asked for, and of the files of those for which `of_file` holds.
     ///
     /// One call for all states, and single properties for the rest: `GetAll` on a service is some 350 properties, a few
-    /// of which PID 1 has to compute.
-    pub async fn units(&self, units: &[&'static str]) -> BTreeMap<&'static str, Result<UnitState, Failure>> {
+    /// of which PID 1 has to compute. Of a unit that nothing wants each question costs 5 ms: systemd forgets it as soon as
+    /// it has answered, reads it again for the next, and tells everybody of a dozen targets that it belongs to.
+    pub async fn units(
+        &self,
+        units: &[&'static str],
+        of_file: impl Fn(&str) -> bool,
+    ) -> BTreeMap<&'static str, Result<UnitState, Failure>> {
         if units.is_empty() {
             return BTreeMap::new();
         }
         match self.manager.list_units_by_names(units).await {
             Ok(listed) => {
-                let states = units.iter().zip(listed).map(|(&unit, listed)| async move {
-                    let state = self.details(listed).await;
-                    (unit, state.map_err(|error| trouble(&format!("read the state of `{unit}`"), &error)))
+                let states = units.iter().zip(listed).map(|(&unit, listed)| {
+                    let of_file = of_file(unit);
+                    async move {
+                        let state = self.details(listed, of_file).await;
+                        (unit, state.map_err(|error| trouble(&format!("read the state of `{unit}`"), &error)))
+                    }
                 });
                 join_all(states).await.into_iter().collect()
             }
@@ -159,16 +167,20 @@ impl Systemd {
         }
     }
 
-    /// What systemd says of `unit`.
+    /// What systemd says of `unit` and its file.
     ///
     /// # Errors
     /// The bus or systemd does not answer.
     pub async fn unit(&self, unit: &'static str) -> Result<UnitState, Failure> {
-        let missing = || Failure::new(Reason::SystemdTrouble, format!("systemd does not speak of `{unit}`"));
-        self.units(&[unit]).await.remove(unit).unwrap_or_else(|| Err(missing()))
+        self.one(unit, true).await
     }
 
-    async fn details(&self, listed: ListedUnit) -> Result<UnitState, zbus::Error> {
+    async fn one(&self, unit: &'static str, of_file: bool) -> Result<UnitState, Failure> {
+        let missing = || Failure::new(Reason::SystemdTrouble, format!("systemd does not speak of `{unit}`"));
+        self.units(&[unit], |_| of_file).await.remove(unit).unwrap_or_else(|| Err(missing()))
+    }
+
+    async fn details(&self, listed: ListedUnit, of_file: bool) -> Result<UnitState, zbus::Error> {
         let ListedUnit { name, load, active, sub, path, .. } = listed;
         let state = UnitState { load, active, sub, ..UnitState::default() };
         if state.load == "not-found" {
@@ -192,12 +204,17 @@ impl Systemd {
                 self.property::<i32>(&path, SERVICE, "ExecMainStatus"),
             )
         };
-        let (enabled, needs_reload, active_since_usec, (restarts, exit_status)) = futures::try_join!(
-            self.property::<String>(&path, UNIT, "UnitFileState"),
-            self.property::<bool>(&path, UNIT, "NeedDaemonReload"),
-            of_active,
-            of_troubled,
-        )?;
+        let of_file = async {
+            if !of_file {
+                return Ok((String::new(), false));
+            }
+            futures::try_join!(
+                self.property::<String>(&path, UNIT, "UnitFileState"),
+                self.property::<bool>(&path, UNIT, "NeedDaemonReload"),
+            )
+        };
+        let ((enabled, needs_reload), active_since_usec, (restarts, exit_status)) =
+            futures::try_join!(of_file, of_active, of_troubled)?;
         let mut state =
             UnitState { enabled, needs_reload, active_since_usec, restarts, exit_status, ..state };
         if state.is_failing() {
@@ -253,7 +270,7 @@ impl Systemd {
             .finished(&self.connection, job)
             .await
             .map_err(|error| trouble(&format!("start `{unit}`"), &error))?;
-        let state = self.unit(unit).await?;
+        let state = self.one(unit, false).await?;
         if state.is_active() {
             return Ok(());
         }
@@ -291,7 +308,7 @@ impl Systemd {
         };
         let ended = self.jobs.finished(&self.connection, job).await;
         ended.map_err(|error| trouble(&format!("wait for `{unit}`"), &error))?;
-        let state = self.unit(unit).await?;
+        let state = self.one(unit, false).await?;
         if state.is_active() {
             return Ok(());
         }
@@ -316,13 +333,13 @@ impl Systemd {
     /// # Errors
     /// The bus or systemd does not answer, or the unit goes on.
     pub async fn stop(&self, unit: &'static str) -> Result<(), Failure> {
-        if self.unit(unit).await?.load == "not-found" {
+        if self.one(unit, false).await?.load == "not-found" {
             return Ok(());
         }
         let job = self.manager.stop_unit(unit, "replace");
         let result = self.jobs.finished(&self.connection, job).await;
         result.map_err(|error| trouble(&format!("stop `{unit}`"), &error))?;
-        match self.unit(unit).await? {
+        match self.one(unit, false).await? {
             state if state.is_active() => {
                 Err(Failure::new(Reason::UnitFailed, format!("`{unit}` does not stop: {}", state.active)))
             }

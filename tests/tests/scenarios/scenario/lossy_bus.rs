@@ -54,11 +54,14 @@ impl LossyBus {
         self.shared.reloads.load(Ordering::SeqCst)
     }
 
-    /// Ends the connection that waits for its answer; whether one does.
+    /// Ends the connection that waits for its answer; whether one does. It ends before what was held back goes on, or that
+    /// would be handed back after all.
     pub(crate) fn cut(&self) -> bool {
-        let held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_cut = held.take().is_some_and(|client| client.shutdown(Shutdown::Both).is_ok());
+        drop(held);
         self.shared.is_cut.notify_all();
-        held.is_some_and(|client| client.shutdown(Shutdown::Both).is_ok())
+        is_cut
     }
 }
 
