@@ -127,6 +127,8 @@ reasons! {
     UnitFailed: OPERATOR, "see the log lines; kn-agent logs shows more; tried again by itself";
     /// A unit starts over and over.
     UnitCrashLoop: OPERATOR, "see the log lines; kn-agent logs shows more";
+    /// The unit of the container runtime starts over and over.
+    RuntimeCrashLoop: OPERATOR, "see the log lines, which name what is wrong in /etc/docker or /etc/containerd; kn-agent logs runtime shows more";
     /// A unit is masked.
     UnitMasked: OPERATOR, "somebody masked it; systemctl unmask UNIT when it may run again";
     /// systemd did not start a unit, for a condition in its file or in a drop-in of it.

@@ -26,6 +26,21 @@ pub(crate) fn directory() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// What takes minutes on two processors, once.
+const SLOW: [(&str, u32); 5] = [
+    ("kubernetes-1.36", 20),
+    ("kubernetes-1.20", 14),
+    ("cri-dockerd", 6),
+    ("containerd-2", 4),
+    ("flannel-0", 4),
+];
+
+/// How long a build may take, for whoever waits; nothing where it is soon over.
+fn expectation(key: &str) -> String {
+    let slow = SLOW.iter().find(|(name, _)| key.starts_with(name));
+    slow.map_or_else(String::new, |(_, minutes)| format!(", some {minutes} minutes"))
+}
+
 /// The directory `key`, built by `build` where it is missing: into a temporary one, renamed when complete. Two
 /// processes that want the same build it once.
 pub(crate) fn entry(key: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
@@ -39,7 +54,7 @@ pub(crate) fn entry(key: &str, build: impl FnOnce(&Path) -> Result<()>) -> Resul
         return Ok(path);
     }
     interrupt::check()?;
-    say(format_args!("building {key} …"));
+    say(format_args!("building {key}{} …", expectation(key)));
     let start = Instant::now();
     let prefix = format!("{key}.partial-");
     remove_partial(&cache, &prefix)?;

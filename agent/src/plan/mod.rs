@@ -256,7 +256,11 @@ pub(crate) fn bring_up(view: View<'_>, name: &'static str, inputs_written_usec: 
             };
             let cause = known::explain(name, state).map_or_else(String::new, |cause| format!("; {cause}"));
             let message = format!("`{name}` was restarted {} times, {how}{cause}{}", state.restarts, log());
-            Some(Verdict::unmet(Reason::UnitCrashLoop, message))
+            let reason = match name {
+                units::DOCKER | units::CRI_DOCKERD | units::CONTAINERD => Reason::RuntimeCrashLoop,
+                _ => Reason::UnitCrashLoop,
+            };
+            Some(Verdict::unmet(reason, message))
         }
         ("loaded", "activating" | "deactivating") => {
             Some(Verdict::unmet(Reason::UnitStarting, format!("`{name}` is {}", state.active)))

@@ -123,7 +123,7 @@ impl Cell {
         }
         (self.stack == Stack::CriDockerd && self.suite == Suite::Bookworm).then_some(Impossible {
             why: "cri-dockerd needs docker 23, this has 20.10",
-            reason: "UnitCrashLoop",
+            reason: "RuntimeCrashLoop",
             mark: "API version",
         })
     }

@@ -50,6 +50,8 @@ pub struct Seen {
     pub programs: Vec<u8>,
     /// How many they are.
     pub count: usize,
+    /// The files of those that the agent started.
+    pub by_agent: BTreeSet<String>,
     /// What the agent wrote, by the names that files had last.
     pub files: BTreeMap<String, Written>,
     /// Signals that could not be passed on: a program that waited for one was disturbed.
@@ -162,6 +164,11 @@ impl Watcher {
         self.seen.count += 1;
         self.seen.programs.extend([arguments.as_slice(), &environment, b"\n"].concat());
         let is_agent = arguments == self.agent.as_bytes();
+        let parent = field(pid, "PPid:").and_then(|parent| parent.parse().ok());
+        if parent.is_some_and(|parent: i32| self.agents.contains_key(&parent)) {
+            let file = fs::read_link(format!("/proc/{pid}/exe"));
+            self.seen.by_agent.extend(file.map(|file| file.display().to_string()));
+        }
         self.threads.insert(pid, is_agent);
         if is_agent {
             self.agents.insert(pid, umask(pid).unwrap_or(0));

@@ -207,7 +207,7 @@ impl World {
         // The daemon starts it anew at once, which may cancel the socket's stop: that docker went down shows in what it
         // meets then.
         node.try_exec(&["systemctl", "stop", "docker.service", "docker.socket"])?;
-        let (_, daemon) = self.trouble("UnitCrashLoop", &["`docker.service`", "no-such-key"])?;
+        let (_, daemon) = self.trouble("RuntimeCrashLoop", &["`docker.service`", "no-such-key"])?;
         // First the cause, then its effect: an agent that still has the key in its configuration would write it again.
         let reloads = || -> Result<usize> {
             let log = node.exec(&["journalctl", "-u", "kn-agent", "-o", "cat", "--no-pager"])?;

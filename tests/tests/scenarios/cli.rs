@@ -22,6 +22,7 @@ fn plan_says_what_then_happens_and_the_documents_have_their_schemas() -> Result<
     wait_until("a plan with nothing to do", JOIN, settled).with_context(|| scenario.describe())?;
 
     documents_have_their_schemas(&scenario)?;
+    a_wrong_configuration_has_its_code(&scenario)?;
     another_version_is_looked_at_ahead(&scenario)?;
     the_way_to_ready_is_drawn(&scenario)?;
     a_plan_is_a_diff_and_its_consequence(&scenario)?;
@@ -106,6 +107,23 @@ fn documents_have_their_schemas(scenario: &Scenario) -> Result<()> {
     let late = scenario.node.try_exec(&["kn-agent", "status", "--wait", "--timeout", "1s"])?;
     ensure!(late.status.success(), "a node that is Ready is waited for: {late:?}");
     Ok(())
+}
+
+/// A wrong file's code is 2, a right one's 0, and neither is read by the daemon.
+fn a_wrong_configuration_has_its_code(scenario: &Scenario) -> Result<()> {
+    const FILE: &str = "/root/asked/config.yaml";
+    let node = &scenario.node;
+    let text = String::from_utf8(node.get("/etc/kn-agent/config.yaml")?)?;
+    let validate = |text: &str| {
+        node.put(FILE, text, 0o600)?;
+        node.try_exec(&["kn-agent", "config", "validate", FILE])
+    };
+    let wrong = validate(&format!("{text}\nkubelett: {{}}\n"))?;
+    ensure!(wrong.status.code() == Some(2) && wrong.stdout.is_empty(), "{wrong:?}");
+    ensure!(wrong.stderr.contains(FILE) && wrong.stderr.contains("did you mean `kubelet`"), "{wrong:?}");
+    let right = validate(&text)?;
+    ensure!(right.status.code() == Some(0) && right.stdout.starts_with("valid\n"), "{right:?}");
+    node.exec(&["rm", "-r", "/root/asked"]).map(drop)
 }
 
 fn another_version_is_looked_at_ahead(scenario: &Scenario) -> Result<()> {

@@ -329,10 +329,15 @@ fn units_that_fail_and_disks_that_are_full() {
             observed.units.insert(name, Ok(state));
         }
     };
-    for (phase, name) in [(Phase::Kubelet, units::KUBELET), (Phase::Proxy, units::KUBE_PROXY)] {
+    for (phase, name, code) in [
+        (Phase::Kubelet, units::KUBELET, "UnitCrashLoop"),
+        (Phase::Proxy, units::KUBE_PROXY, "UnitCrashLoop"),
+        (Phase::Engine, units::DOCKER, "RuntimeCrashLoop"),
+        (Phase::Runtime, units::CRI_DOCKERD, "RuntimeCrashLoop"),
+    ] {
         assert_eq!(
             joined(phase, failing(name)),
-            format!("UnitCrashLoop: `{name}` was restarted 3 times, last exit status 1\n  first\n  last")
+            format!("{code}: `{name}` was restarted 3 times, last exit status 1\n  first\n  last")
         );
     }
     assert_eq!(

@@ -9,8 +9,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::scenario::{JOIN, NODE, Scenario};
-use anyhow::{Context as _, Result};
-use lab::leaks::{Needles, Watch};
+use anyhow::{Context as _, Result, ensure};
+use lab::leaks::{Needles, Seen, Watch};
 use lab::{Minor, wait_until};
 use places::Spoken;
 
@@ -25,6 +25,9 @@ const SLOW: Duration = Duration::from_secs(20);
 
 /// As systemd starts the daemon.
 const DAEMON: &str = "/usr/bin/kn-agent\0run\0";
+
+/// What PID 1 is made to start while the watch looks.
+const SYSTEMCTL: &[u8] = b"systemctl\0--version\0";
 
 /// A cluster and a machine, what was said there, and what must not have been.
 struct Case {
@@ -102,6 +105,19 @@ impl Case {
     }
 }
 
+/// The watch sees what the daemon starts: the kubelet, which it asks for its version. systemctl it sees with others.
+fn systemd_is_asked_over_the_bus_alone(seen: &Seen) -> Result<()> {
+    let of_agent = &seen.by_agent;
+    ensure!(of_agent.iter().any(|file| file.ends_with("/kubelet")), "the daemon started {of_agent:?}");
+    ensure!(
+        !of_agent.iter().any(|file| file.ends_with("ctl") && !file.ends_with("/journalctl")),
+        "{of_agent:?}"
+    );
+    let others = seen.programs.windows(SYSTEMCTL.len()).any(|words| words == SYSTEMCTL);
+    ensure!(others, "the watch does not see systemctl");
+    Ok(())
+}
+
 #[test]
 fn secrets_leak_nowhere() -> Result<()> {
     let begun = Instant::now();
@@ -114,8 +130,10 @@ fn secrets_leak_nowhere() -> Result<()> {
     case.renews()?;
     case.renews()?;
     places::plant_in_a_program(&case)?;
+    case.scenario.node.exec(&["systemd-run", "--quiet", "--wait", "systemctl", "--version"])?;
     let seen = watch.finish(&case.scenario.node)?;
     took("renewed twice");
+    systemd_is_asked_over_the_bus_alone(&seen)?;
 
     custody::files_of_secrets_are_private_from_the_start(&mut case, &seen)?;
     custody::every_renewal_has_a_key_of_its_own(&case)?;
