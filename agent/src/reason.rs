@@ -128,7 +128,7 @@ reasons! {
     /// A unit starts over and over.
     UnitCrashLoop: OPERATOR, "see the log lines; kn-agent logs shows more";
     /// The unit of the container runtime starts over and over.
-    RuntimeCrashLoop: OPERATOR, "see the log lines, which name what is wrong in /etc/docker or /etc/containerd; kn-agent logs runtime shows more";
+    RuntimeCrashLoop: OPERATOR, "see the log lines: a key in /etc/docker or /etc/containerd, a drop-in of the unit (systemctl cat UNIT), a docker older than 23 under cri-dockerd; kn-agent logs runtime shows more";
     /// A unit is masked.
     UnitMasked: OPERATOR, "somebody masked it; systemctl unmask UNIT when it may run again";
     /// systemd did not start a unit, for a condition in its file or in a drop-in of it.

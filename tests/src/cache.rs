@@ -27,11 +27,13 @@ pub(crate) fn directory() -> Result<PathBuf> {
 }
 
 /// What takes minutes on two processors, once.
-const SLOW: [(&str, u32); 5] = [
+const SLOW: [(&str, u32); 7] = [
     ("kubernetes-1.36", 20),
     ("kubernetes-1.20", 14),
     ("cri-dockerd", 6),
     ("containerd-2", 4),
+    ("kubelet-", 8),
+    ("settings-", 3),
     ("flannel-0", 4),
 ];
 
@@ -67,7 +69,7 @@ pub(crate) fn entry(key: &str, build: impl FnOnce(&Path) -> Result<()>) -> Resul
     Ok(path)
 }
 
-/// Runs `build`, saying each minute that it still runs: Kubernetes takes ten.
+/// Runs `build`, saying each minute that it still runs.
 fn told<T>(key: &str, build: impl FnOnce() -> T) -> T {
     let (done, waits) = mpsc::channel::<()>();
     thread::scope(|scope| {

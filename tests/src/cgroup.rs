@@ -87,7 +87,7 @@ fn hierarchies(file: &str) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Whether the host has cgroup v2 alone.
-pub(crate) fn is_unified() -> bool {
+pub fn is_unified() -> bool {
     Path::new(MOUNT).join("cgroup.controllers").exists()
 }
 

@@ -68,6 +68,7 @@ pub mod up;
 pub use agent::ensure_nothing_planned;
 pub use artefacts::{Artefacts, Engine};
 pub use calico::calico_manifest;
+pub use cgroup::is_unified;
 pub use containerd::use_ours as use_our_containerd;
 pub use control_plane::{Component, ControlPlane};
 pub use flannel::{FLANNEL_IMAGE, flannel_image};

@@ -101,21 +101,22 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if thread::panicking() {
-            keep_logs(&self.directory, &self.name);
-        }
+        keep_logs(&self.directory, &self.name);
         if let Err(error) = remove(&self.directory, self.index) {
             say(format_args!("warning: the lab {} leaves something: {error:#}", self.name));
         }
     }
 }
 
-/// The log files of a run whose test failed, moved to where the next run does not remove them.
+/// The log files of a run, moved to where only the next run of that name removes them: a test that fails with an error is
+/// not known here from one that passes.
 fn keep_logs(directory: &Path, name: &str) {
     let Ok(cache) = cache::directory() else { return };
-    let kept = cache.join("failed").join(name);
+    let kept = cache.join("logs").join(name);
     let _ = fs::remove_dir_all(&kept);
-    if fs::create_dir_all(cache.join("failed")).is_ok() && fs::rename(directory.join("log"), &kept).is_ok() {
+    let moved =
+        fs::create_dir_all(cache.join("logs")).is_ok() && fs::rename(directory.join("log"), &kept).is_ok();
+    if moved && thread::panicking() {
         say(format_args!("the logs of {name} are in {}", kept.display()));
     }
 }

@@ -90,7 +90,7 @@ fn changes(sources: &Sources) -> std::io::Result<Changes> {
         _ => path,
     };
     let directories: BTreeSet<PathBuf> = sources.watched().into_iter().map(holder).collect();
-    Changes::of(&directories.iter().map(PathBuf::as_path).collect::<Vec<_>>())
+    Changes::and_links_of(&directories.iter().map(PathBuf::as_path).collect::<Vec<_>>())
 }
 
 /// Ends when the configuration on disk is valid and another one. A broken one is told, and the one in use stays.

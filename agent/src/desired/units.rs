@@ -68,7 +68,7 @@ pub fn matters(unit: &str, config: &Config) -> bool {
 }
 
 /// Whether it matters that systemd has read the newest file of `unit`, and whether it starts at boot: not of oneshots that
-/// nothing wants, which systemd reads anew for each start, nor of what is not ours.
+/// nothing wants, which systemd forgets after each answer, nor of Debian's firewall, which we neither write nor enable.
 pub fn has_file_of_interest(unit: &str) -> bool {
     !matches!(unit, SYSCTL | MODULES | PROXY_CLEANUP | NFTABLES)
 }

@@ -5,6 +5,11 @@ use std::path::Path;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
+const CHANGES: WatchFlags = WatchFlags::MOVED_TO
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::DELETE);
+
 /// Waits for files that are put into one of the directories, changed there or taken away.
 #[derive(Debug)]
 pub struct Changes {
@@ -17,9 +22,20 @@ impl Changes {
     /// # Errors
     /// inotify is exhausted (`fs.inotify.max_user_instances`).
     pub fn of(directories: &[&Path]) -> std::io::Result<Self> {
+        Self::watch(directories, CHANGES)
+    }
+
+    /// As [`Changes::of`], and returns for links that are made there too, which nobody writes or moves; so it does for a file
+    /// that is still empty.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn and_links_of(directories: &[&Path]) -> std::io::Result<Self> {
+        Self::watch(directories, CHANGES | WatchFlags::CREATE)
+    }
+
+    fn watch(directories: &[&Path], what: WatchFlags) -> std::io::Result<Self> {
         let queue = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let what =
-            WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE;
         for directory in directories.iter().filter(|d| d.is_dir()) {
             inotify::add_watch(&queue, *directory, what)?;
         }

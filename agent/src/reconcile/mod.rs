@@ -75,6 +75,7 @@ pub struct Reconciler {
     history: History,
     subject: Subject,
     published: Option<Document>,
+    is_up: bool,
 }
 
 impl Reconciler {
@@ -110,6 +111,7 @@ impl Reconciler {
             history: History::default(),
             subject,
             published: None,
+            is_up: false,
         };
         reconciler.connect_systemd().await;
         reconciler
@@ -225,11 +227,13 @@ impl Reconciler {
         }
         // What is to be done is under way before it is told.
         tokio::task::yield_now().await;
-        let first = self.published.is_none();
         self.publish(&plan, now);
-        if first {
+        if !self.is_up && self.published.is_some() && self.target.systemd.is_ok() {
+            self.is_up = true;
             notify::ready();
-            // Not before: on two processors it would be in the way of the first pass, which starts the engine.
+        }
+        // Not before: on two processors it would be in the way of the first pass, which starts the engine.
+        if !self.watches.contains_key(programs::KUBELET) {
             self.ask_kubelet();
         }
         plan
@@ -311,15 +315,16 @@ impl Reconciler {
             return;
         }
         let text = serde_json::to_vec_pretty(&document).unwrap_or_default();
-        if let Err(failure) = self.target.root.write(paths::status(), &text, 0o644) {
-            tracing::error!("{}", failure.message);
-        }
+        let written = self.target.root.write(paths::status(), &text, 0o644);
         notify::status(&document.headline());
         let news = self.published.as_ref().map(Document::headline) != Some(document.headline());
         if news {
             tracing::info!(node = self.subject.node, "{}", document.headline());
         }
-        self.published = Some(document);
+        match written {
+            Ok(()) => self.published = Some(document),
+            Err(failure) => tracing::error!("{}", failure.message),
+        }
     }
 
     /// Looks once and tells, changing nothing: `status` with the daemon dead, `plan`, `check`.

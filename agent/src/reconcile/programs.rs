@@ -20,7 +20,7 @@ const MENDED_AGAIN: Duration = Duration::from_secs(10);
 const EXECUTE_AGAIN: Duration = Duration::from_secs(10);
 
 /// The name under which the kubelet is asked.
-const KUBELET: &str = "kubelet";
+pub(super) const KUBELET: &str = "kubelet";
 
 /// The name under which kube-proxy is asked.
 pub(super) const KUBE_PROXY: &str = "kube-proxy";

@@ -2,7 +2,7 @@
 
 use sd_notify::NotifyState;
 
-/// `READY=1`: configuration valid, first pass published.
+/// `READY=1`: configuration valid, bus connected, first pass published.
 pub fn ready() {
     send(&[NotifyState::Ready]);
 }

@@ -14,7 +14,8 @@ const SEEN: Duration = Duration::from_secs(10);
 const SNAPSHOT: &str = "
 for directory in /etc /var/lib/kubelet /var/lib/kube-proxy; do
     find $directory -path /etc/kn-agent -prune -o -type d -printf '%p %m\\n' -o -printf '%p %y %m %s %T@ %i %l\\n' 2>&1
-done | sort";
+done | sort
+find /var/lib/kn-agent -mindepth 1 2>/dev/null | sort";
 
 /// Programs and directories that are not as they should be.
 const PREPARE: &str = "

@@ -23,6 +23,9 @@ const LOOKED_AGAIN: Duration = Duration::from_secs(35);
 /// How another token is made.
 const NEW_TOKEN: &str = "kn-agent token create --node NAME --print token";
 
+/// What docker ends for.
+const DOCKER_ENDS: &str = "runtime: {daemonJson: {no-such-key: 1}}\n";
+
 /// The first of the marks that `text` lacks.
 fn lacking<'a>(text: &str, marks: &[&'a str]) -> Option<&'a str> {
     marks.iter().find(|mark| !text.contains(**mark)).copied()
@@ -75,6 +78,7 @@ impl World {
     fn api_server_away_at_the_start(&mut self) -> Result<()> {
         let away = if std::env::var_os("LONG").is_some() { AWAY_LONG } else { AWAY };
         let config = self.scenario.fresh_config()?;
+        self.scenario.forget()?;
         self.scenario.control_plane.stop_component(Component::ApiServer);
         let server = self.scenario.control_plane.server();
         self.scenario.configure(&config)?;
@@ -196,10 +200,20 @@ impl World {
         self.healed(&daemon)
     }
 
+    /// On a machine whose docker has not run yet: its first start fails.
+    fn docker_that_fails_a_join(&self) -> Result<()> {
+        let node = &self.scenario.node;
+        ensure!(self.scenario.unit("docker.service", "ActiveState")? == "inactive", "docker ran before");
+        node.sh("cp /etc/docker/daemon.json /root/", &[])?;
+        self.join_with(DOCKER_ENDS)?;
+        let (_, daemon) = self.trouble("RuntimeCrashLoop", &["`docker.service`", "no-such-key"])?;
+        self.docker_is_mended(&daemon)
+    }
+
     fn docker_that_does_not_start(&self) -> Result<()> {
         let node = &self.scenario.node;
         node.sh("cp /etc/docker/daemon.json /root/", &[])?;
-        node.put(DROP_IN, "runtime: {daemonJson: {no-such-key: 1}}\n", 0o600)?;
+        node.put(DROP_IN, DOCKER_ENDS, 0o600)?;
         wait_until("daemon.json to be written", SEEN, || {
             Ok(node.exec(&["cat", "/etc/docker/daemon.json"])?.contains("no-such-key").then_some(()))
         })?;
@@ -208,7 +222,12 @@ impl World {
         // meets then.
         node.try_exec(&["systemctl", "stop", "docker.service", "docker.socket"])?;
         let (_, daemon) = self.trouble("RuntimeCrashLoop", &["`docker.service`", "no-such-key"])?;
-        // First the cause, then its effect: an agent that still has the key in its configuration would write it again.
+        self.docker_is_mended(&daemon)
+    }
+
+    /// First the cause, then its effect: an agent that still has the key in its configuration would write it again.
+    fn docker_is_mended(&self, daemon: &str) -> Result<()> {
+        let node = &self.scenario.node;
         let reloads = || -> Result<usize> {
             let log = node.exec(&["journalctl", "-u", "kn-agent", "-o", "cat", "--no-pager"])?;
             Ok(log.matches("the configuration changed").count())
@@ -217,7 +236,7 @@ impl World {
         self.mend_configuration()?;
         wait_until("the configuration to be read again", SEEN, || Ok((reloads()? > before).then_some(())))?;
         node.exec(&["cp", "/root/daemon.json", "/etc/docker/daemon.json"])?;
-        self.healed(&daemon)
+        self.healed(daemon)
     }
 
     /// Their units stay active, and nobody answers. The kubelet is left alone: it waits for them, too.
@@ -319,6 +338,7 @@ systemd-run --quiet --unit=second-proxy /usr/local/bin/kube-proxy --config=/root
 fn what_is_wrong_in_the_world_has_its_reason_within_10_s_and_heals_by_itself() -> Result<()> {
     let scenario = Scenario::start("bad-world", Minor::V1_36)?;
     let mut world = World { scenario };
+    world.docker_that_fails_a_join()?;
     world.api_server_away_at_the_start()?;
     world.token_nobody_knows()?;
     world.token_that_expired()?;

@@ -13,6 +13,9 @@ const AGENT: &str = "kn-agent.service";
 const WATCHDOG: Duration = Duration::from_secs(3);
 const WATCHDOG_DROP_IN: &str = "/run/systemd/system/kn-agent.service.d/watchdog.conf";
 
+/// Says where the bus is.
+const BUS_DROP_IN: &str = "/run/systemd/system/kn-agent.service.d/bus.conf";
+
 /// SIGTERM to the end of the process.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -27,6 +30,7 @@ fn the_daemon_is_one_is_restarted_when_stuck_ends_when_told_and_outlives_the_bus
     another_configuration_leaves_nothing_of_the_one_before_it(&scenario)?;
     what_is_not_watched_is_read_when_told(&scenario)?;
     it_ends_when_told(&scenario)?;
+    it_is_up_when_it_reaches_systemd(&scenario)?;
     a_reload_whose_answer_is_lost_is_not_asked_for_twice(&scenario)?;
     one_that_is_stuck_is_restarted_and_an_idle_one_is_not(&scenario)
 }
@@ -87,7 +91,9 @@ fn another_configuration_leaves_nothing_of_the_one_before_it(scenario: &Scenario
     let counts: Vec<usize> = (0..=ROUNDS).map(change).collect::<Result<_>>()?;
     // One that is asked for its version just then has some open for a moment.
     ensure!(counts[1..].iter().min() <= counts.first(), "the daemon has ever more files open: {counts:?}");
+    let before = loads()?;
     node.exec(&["rm", DROP_IN])?;
+    wait_until("the configuration to be read", JOIN, || Ok((loads()? > before).then_some(())))?;
     scenario.wait_ready(JOIN).map(drop)
 }
 
@@ -138,15 +144,44 @@ fn it_ends_when_told(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
+/// Has the daemon begin on the bus at `address`, or its own, when it is started next.
+fn next_on_bus(scenario: &Scenario, address: Option<&str>) -> Result<()> {
+    let node = &scenario.node;
+    match address {
+        Some(address) => {
+            let environment = format!("[Service]\nEnvironment=DBUS_SYSTEM_BUS_ADDRESS={address}\n");
+            node.put(BUS_DROP_IN, environment, 0o644)?;
+        }
+        None => drop(node.exec(&["rm", BUS_DROP_IN])?),
+    }
+    node.exec(&["systemctl", "daemon-reload"]).map(drop)
+}
+
+/// READY=1 says so; until then it tells what it lacks.
+fn it_is_up_when_it_reaches_systemd(scenario: &Scenario) -> Result<()> {
+    let node = &scenario.node;
+    next_on_bus(scenario, Some("unix:path=/run/lab-later"))?;
+    node.exec(&["systemctl", "stop", AGENT])?;
+    node.exec(&["systemctl", "start", "--no-block", AGENT])?;
+    scenario.wait_trouble("SystemdTrouble", &["cannot reach systemd"], JOIN)?;
+    ensure!(scenario.unit(AGENT, "ActiveState")? == "activating", "it is up without the bus");
+    node.exec(&["ln", "-s", "/run/dbus/system_bus_socket", "/run/lab-later"])?;
+    wait_until("the daemon to be up", JOIN, || {
+        Ok((scenario.unit(AGENT, "ActiveState")? == "active").then_some(()))
+    })?;
+    scenario.wait_ready(JOIN)?;
+    next_on_bus(scenario, None)?;
+    node.exec(&["systemctl", "restart", AGENT])?;
+    node.exec(&["rm", "/run/lab-later"])?;
+    scenario.wait_ready(JOIN).map(drop)
+}
+
 /// Somebody makes the kubelet's unit another one; it is put back, which systemd has to be told of.
 fn a_reload_whose_answer_is_lost_is_not_asked_for_twice(scenario: &Scenario) -> Result<()> {
-    const BUS_DROP_IN: &str = "/run/systemd/system/kn-agent.service.d/bus.conf";
     const UNIT: &str = "/etc/systemd/system/kubelet.service";
     let node = &scenario.node;
     let bus = LossyBus::start(node)?;
-    let environment = format!("[Service]\nEnvironment=DBUS_SYSTEM_BUS_ADDRESS={}\n", lossy_bus::ADDRESS);
-    node.put(BUS_DROP_IN, environment, 0o644)?;
-    node.exec(&["systemctl", "daemon-reload"])?;
+    next_on_bus(scenario, Some(lossy_bus::ADDRESS))?;
     node.exec(&["systemctl", "restart", AGENT])?;
     scenario.wait_ready(JOIN)?;
     ensure!(bus.reloads() == 0, "a reload for nothing");
@@ -168,8 +203,7 @@ fn a_reload_whose_answer_is_lost_is_not_asked_for_twice(scenario: &Scenario) -> 
     ensure!(bus.reloads() == 1, "{} reloads for one change", bus.reloads());
     node.put(UNIT, format!("{wanted}# edited again\n"), 0o600)?;
     wait_until("the next reload", JOIN, || Ok((bus.reloads() == 2).then_some(())))?;
-    node.exec(&["rm", BUS_DROP_IN])?;
-    node.exec(&["systemctl", "daemon-reload"])?;
+    next_on_bus(scenario, None)?;
     node.exec(&["systemctl", "restart", AGENT])?;
     scenario.wait_ready(JOIN).map(drop)
 }

@@ -119,6 +119,10 @@ fn settings_that_it_ends_for(scenario: &Scenario) -> Result<()> {
         ("{kubeReserved: {memory: 9000Gi}}", "more is reserved than this machine has"),
     ];
     for (settings, cause) in causes {
+        if settings.contains("failCgroupV1") && lab::is_unified() {
+            say(format_args!("not caused here, for want of cgroup v1: {cause}"));
+            continue;
+        }
         put(settings)?;
         told(scenario, "UnitCrashLoop", &["`kubelet.service`", cause])?;
         scenario.node.exec(&["rm", DROP_IN])?;

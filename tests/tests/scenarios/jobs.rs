@@ -38,7 +38,7 @@ const UNITS: [(&str, &str); 8] = [
 /// What is started, and what the failure must say; nothing where it must succeed.
 const ENDS: [(&str, Option<&str>); 8] = [
     ("lab-good.service", None),
-    ("lab-false.service", Some("exit status 7")),
+    ("lab-false.service", Some("exit status 7\n  so it ends")),
     ("lab-silent.service", Some("did not start: job result failed, unit failed")),
     ("lab-dependent.service", Some("job result dependency")),
     ("lab-orphan.service", Some("lab-nowhere.service not found")),

@@ -185,6 +185,8 @@ fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> R
     let proxy = scenario.node.exec(&["cat", "/etc/kubernetes/kube-proxy.yaml"])?.replace('"', "");
     ensure!(proxy.contains(&format!("hostnameOverride: {name}")), "{proxy}");
     few_and_scoped_requests(&scenario)?;
+    the_unit_is_the_one_that_ships(&scenario)?;
+    the_daemon_is_small_and_boxed_in(&scenario)?;
     lab::prove_logs(&scenario.node)?;
     scenario.wait_message("upkeep", "turns strangers away")?;
     lab::ensure_nothing_planned(&scenario.node)

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::messages::joined;
 use super::world::World;
 use super::{Phase, ready, settle};
 use crate::config::Taint;
@@ -54,4 +55,21 @@ fn what_keeps_pods_away_from_a_ready_node_is_told_where_it_is_not_meant() {
         "the Node is Ready, but keeps pods away: cordoned (kubectl uncordon ends it)"
     );
     assert_eq!(told(&ready()), "the Node is Ready");
+}
+
+#[test]
+fn what_a_node_lacks_to_be_ready_is_named() {
+    let with = |conditions: Value| {
+        joined(Phase::Ready, |_, observed| {
+            let Some(Ok(Seen::Present(node))) = &mut observed.watched.node else { panic!() };
+            node.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+        })
+    };
+    let ready = |status: &str| {
+        let (reason, message) = ("KubeletNotReady", "container runtime network not ready");
+        with(json!([{"type": "Ready", "status": status, "reason": reason, "message": message}]))
+    };
+    assert_eq!(with(json!([])), "NodeNotReady: the kubelet has not reported yet");
+    assert_eq!(ready("False"), "NodeNotReady: KubeletNotReady: container runtime network not ready");
+    assert!(ready("True").starts_with("ok: the Node is Ready"), "{}", ready("True"));
 }

@@ -173,7 +173,7 @@ impl World {
                 self.written(paths::ca(), FileOnDisk { content, mode: 0o644, mtime_usec: at });
             }
             Step::EnableUnits(names) => names.iter().for_each(|name| {
-                if let Some(state) = self.unit(name) {
+                if let Some(state) = self.unit(name).filter(|_| units::has_file_of_interest(name)) {
                     "enabled".clone_into(&mut state.enabled);
                 }
             }),
@@ -249,7 +249,7 @@ impl World {
             path.strip_prefix(paths::units()).ok().and_then(|name| name.to_str().map(str::to_owned))
             && let Some(state) = self.unit(&name)
         {
-            state.needs_reload = true;
+            state.needs_reload = units::has_file_of_interest(&name);
         }
         self.observed.files.insert(path.to_owned(), Ok(Some(found)));
     }

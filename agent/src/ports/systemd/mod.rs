@@ -283,15 +283,11 @@ impl Systemd {
                 None => Ok(()),
             };
         }
-        let mut message = format!(
+        let message = format!(
             "`{unit}` did not start: job result {result}, unit {} ({}), exit status {}",
             state.active, state.sub, state.exit_status
         );
-        for line in program::last_lines(unit, 5).await {
-            message.push_str("\n  ");
-            message.push_str(&line);
-        }
-        Err(Failure::new(Reason::UnitFailed, message))
+        Err(failed(unit, message).await)
     }
 
     /// Waits for the end of what is being done with a unit that is on its way up.
@@ -312,7 +308,7 @@ impl Systemd {
         if state.is_active() {
             return Ok(());
         }
-        Err(Failure::new(Reason::UnitFailed, format!("`{unit}` did not come up: it is {}", state.active)))
+        Err(failed(unit, format!("`{unit}` did not come up: it is {}", state.active)).await)
     }
 
     /// The condition for which systemd did not start a unit when it was last asked to; `None` where all were met, and of
@@ -371,6 +367,15 @@ impl Systemd {
             .map(|((), signals, ())| signals)
             .map_err(|error| trouble("subscribe to systemd's signals", &error))
     }
+}
+
+/// A unit's failure, with what it said last.
+async fn failed(unit: &str, mut message: String) -> Failure {
+    for line in program::last_lines(unit, 5).await {
+        message.push_str("\n  ");
+        message.push_str(&line);
+    }
+    Failure::new(Reason::UnitFailed, message)
 }
 
 /// A property of one of systemd's objects.
