@@ -228,13 +228,11 @@ impl World {
     /// First the cause, then its effect: an agent that still has the key in its configuration would write it again.
     fn docker_is_mended(&self, daemon: &str) -> Result<()> {
         let node = &self.scenario.node;
-        let reloads = || -> Result<usize> {
-            let log = node.exec(&["journalctl", "-u", "kn-agent", "-o", "cat", "--no-pager"])?;
-            Ok(log.matches("the configuration changed").count())
-        };
-        let before = reloads()?;
+        let before = self.scenario.loads()?;
         self.mend_configuration()?;
-        wait_until("the configuration to be read again", SEEN, || Ok((reloads()? > before).then_some(())))?;
+        wait_until("the configuration to be read again", SEEN, || {
+            Ok((self.scenario.loads()? > before).then_some(()))
+        })?;
         node.exec(&["cp", "/root/daemon.json", "/etc/docker/daemon.json"])?;
         self.healed(daemon)
     }

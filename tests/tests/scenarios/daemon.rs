@@ -75,7 +75,7 @@ fn another_configuration_leaves_nothing_of_the_one_before_it(scenario: &Scenario
         let files = node.sh("ls /proc/$(systemctl show -P MainPID kn-agent)/fd | wc -l", &[])?;
         Ok(files.trim().parse()?)
     };
-    let loads = || loads(scenario);
+    let loads = || scenario.loads();
     let change = |round: usize| -> Result<usize> {
         let before = loads()?;
         node.put(DROP_IN, format!("preflight: {{ignore: [{}]}}\n", ["swap", "address"][round % 2]), 0o644)?;
@@ -97,20 +97,14 @@ fn another_configuration_leaves_nothing_of_the_one_before_it(scenario: &Scenario
     scenario.wait_ready(JOIN).map(drop)
 }
 
-/// How often another configuration was taken up.
-fn loads(scenario: &Scenario) -> Result<usize> {
-    let log = scenario.node.exec(&["journalctl", "-u", AGENT, "-o", "cat", "--no-pager"])?;
-    Ok(log.matches("the configuration changed").count())
-}
-
 /// A link's target lies where nobody looks: SIGHUP has it read.
 fn what_is_not_watched_is_read_when_told(scenario: &Scenario) -> Result<()> {
     const TARGET: &str = "/etc/elsewhere.yaml";
     let node = &scenario.node;
-    let (daemon, before) = (scenario.incarnation()?, loads(scenario)?);
+    let (daemon, before) = (scenario.incarnation()?, scenario.loads()?);
     let taken_up = |times: usize| {
         wait_until("the configuration to be read", JOIN, || {
-            Ok((loads(scenario)? == before + times).then_some(()))
+            Ok((scenario.loads()? == before + times).then_some(()))
         })
     };
     node.put(TARGET, "preflight: {ignore: [swap]}\n", 0o644)?;
@@ -118,7 +112,7 @@ fn what_is_not_watched_is_read_when_told(scenario: &Scenario) -> Result<()> {
     taken_up(1)?;
     node.put(TARGET, "preflight: {ignore: [address]}\n", 0o644)?;
     std::thread::sleep(Duration::from_secs(2));
-    ensure!(loads(scenario)? == before + 1, "it was seen without being told");
+    ensure!(scenario.loads()? == before + 1, "it was seen without being told");
     node.exec(&["systemctl", "kill", "-s", "HUP", AGENT])?;
     taken_up(2)?;
     node.exec(&["rm", DROP_IN, TARGET])?;

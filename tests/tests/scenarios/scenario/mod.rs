@@ -227,6 +227,12 @@ impl Scenario {
         told.with_context(|| self.describe())
     }
 
+    /// How often the daemon took up another configuration.
+    pub(crate) fn loads(&self) -> Result<usize> {
+        let log = self.node.exec(&["journalctl", "-u", "kn-agent", "-o", "cat", "--no-pager"])?;
+        Ok(log.matches("the configuration changed").count())
+    }
+
     /// Waits until a phase is satisfied.
     pub(crate) fn wait_satisfied(&self, name: &str, limit: Duration) -> Result<()> {
         let satisfied = |phase: &Value| phase["phase"] == name && phase["state"] == "satisfied";
