@@ -82,6 +82,19 @@ pub struct Facts {
     /// Whether the certificate that was issued before is one to serve with; `None` where there is none or it can't be
     /// read.
     pub supplied_serves: Option<bool>,
+    /// What the machine has for pods.
+    pub resources: Resources,
+}
+
+/// What a machine has; 0 is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resources {
+    /// Processors that are online.
+    pub processors: u64,
+    /// Memory, bytes.
+    pub memory: u64,
+    /// The file system of the kubelet's directory, bytes.
+    pub storage: u64,
 }
 
 /// A program as found.

@@ -6,8 +6,12 @@ use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeSpec, NodeStatus, Taint}
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
 
-use super::Facts;
+use super::{Facts, Resources};
 use crate::config::Config;
+
+/// What `maxPods` is where nobody sets it, in every version (`SetDefaults_KubeletConfiguration` in
+/// `pkg/kubelet/apis/config/v1beta1/defaults.go`).
+const MAX_PODS: u64 = 110;
 
 /// The taints of the configuration.
 pub fn taints(config: &Config) -> Vec<Taint> {
@@ -22,14 +26,14 @@ pub fn taints(config: &Config) -> Vec<Taint> {
 
 /// The Node as it is created.
 ///
-/// It carries all labels and taints, since a kubelet that finds its Node ignores its own. Zero pods in capacity and
-/// allocatable: kubelet 1.20 panics on a Node whose capacity is no map at all. The address, since kube-proxy asks for it at
-/// its start and again only after seconds; the kubelet puts its own list in its place.
+/// It carries all labels and taints, since a kubelet that finds its Node ignores its own; the address, since kube-proxy asks
+/// for it at its start and again only after seconds; and what the machine has for pods, see [`capacity`]. The kubelet puts
+/// its own words in the place of all but labels and taints.
 pub fn registration(config: &Config, facts: &Facts) -> Node {
     let mut labels: BTreeMap<String, String> = config.node.labels.clone();
     labels.insert("kubernetes.io/hostname".to_owned(), config.node.name.to_string());
     labels.insert("kubernetes.io/os".to_owned(), "linux".to_owned());
-    let no_pods: BTreeMap<String, Quantity> = [("pods".to_owned(), Quantity("0".to_owned()))].into();
+    let capacity = capacity(config, facts.resources);
     let taints = taints(config);
     Node {
         metadata: ObjectMeta {
@@ -39,16 +43,74 @@ pub fn registration(config: &Config, facts: &Facts) -> Node {
         },
         spec: Some(NodeSpec { taints: (!taints.is_empty()).then_some(taints), ..Default::default() }),
         status: Some(NodeStatus {
-            capacity: Some(no_pods.clone()),
-            allocatable: Some(no_pods),
+            capacity: Some(capacity.clone()),
+            allocatable: Some(capacity),
             addresses: addresses(config, facts),
             ..Default::default()
         }),
     }
 }
 
+/// What a kubelet that starts admits its first pods by: those of its own directory, and those that are bound to the node's
+/// name already. It looks at its Node before it has written there, and a pod that it finds no room for it refuses for good
+/// (`predicateAdmitHandler.Admit` in `pkg/kubelet/lifecycle/predicate.go`; `getNodeAnyWay`). All of the machine is named and
+/// nothing kept back: a pod too many for a moment is a lesser harm than one that never starts.
+///
+/// Never empty: kubelet 1.20 panics on a Node whose capacity is no map at all.
+fn capacity(config: &Config, resources: Resources) -> BTreeMap<String, Quantity> {
+    let number = |field: &str| config.kubelet.config.get(field).and_then(serde_json::Value::as_u64);
+    let most = number("maxPods").unwrap_or(MAX_PODS);
+    let pods = match number("podsPerCore") {
+        None | Some(0) => most,
+        Some(each) => most.min(each.saturating_mul(resources.processors)),
+    };
+    let known = [
+        ("cpu", resources.processors.to_string(), resources.processors),
+        ("memory", format!("{}Ki", resources.memory / 1024), resources.memory),
+        ("ephemeral-storage", format!("{}Ki", resources.storage / 1024), resources.storage),
+        ("pods", pods.to_string(), pods),
+    ];
+    let known = known.into_iter().filter(|(name, _, amount)| *name == "pods" || *amount > 0);
+    known.map(|(name, quantity, _)| (name.to_owned(), Quantity(quantity))).collect()
+}
+
 fn addresses(config: &Config, facts: &Facts) -> Option<Vec<NodeAddress>> {
     let address = |type_: &str, address: String| NodeAddress { type_: type_.to_owned(), address };
     let internal = super::address(config, facts)?;
     Some(vec![address("InternalIP", internal.to_string()), address("Hostname", config.node.name.to_string())])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::desired::tests::node as machine;
+
+    fn quantities(config: &Config, resources: Resources) -> Vec<(String, String)> {
+        capacity(config, resources).into_iter().map(|(name, quantity)| (name, quantity.0)).collect()
+    }
+
+    #[test]
+    fn kubelet_that_starts_finds_room_for_its_first_pods() {
+        let (mut config, mut facts) = machine("v1.36.3");
+        facts.resources = Resources { processors: 2, memory: (8 << 30) + 5, storage: 40 << 30 };
+        let status = registration(&config, &facts).status.unwrap();
+        assert_eq!(status.capacity, status.allocatable);
+        let said = quantities(&config, facts.resources);
+        let said: Vec<_> = said.iter().map(|(name, quantity)| (name.as_str(), quantity.as_str())).collect();
+        let all =
+            [("cpu", "2"), ("ephemeral-storage", "41943040Ki"), ("memory", "8388608Ki"), ("pods", "110")];
+        assert_eq!(said, all);
+        // What is not known is not said to be nothing, but the pods: kubelet 1.20 needs one entry.
+        assert_eq!(quantities(&config, Resources::default()), [("pods".to_owned(), "110".to_owned())]);
+        for (fields, pods) in [
+            (serde_json::json!({"maxPods": 250}), "250"),
+            (serde_json::json!({"maxPods": 30, "podsPerCore": 10}), "20"),
+            (serde_json::json!({"maxPods": 15, "podsPerCore": 10}), "15"),
+            (serde_json::json!({"podsPerCore": 0}), "110"),
+        ] {
+            config.kubelet.config = fields.as_object().unwrap().clone();
+            assert_eq!(quantities(&config, facts.resources).last().unwrap().1, pods, "{fields}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use super::*;
 use crate::config::{HostFacts, Sources, load};
 
-fn node(version: &str) -> (Config, Facts) {
+pub(super) fn node(version: &str) -> (Config, Facts) {
     let machine = tempfile::tempdir().unwrap();
     let ca = rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).unwrap().cert.pem();
     fs::write(machine.path().join("ca.pem"), ca).unwrap();

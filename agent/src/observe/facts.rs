@@ -5,10 +5,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{modes, supplied};
-use crate::config::{Config, RuntimeKind};
+use crate::config::{Config, HostFacts, RuntimeKind};
 use crate::desired::dns::{self, ClusterDns};
 use crate::desired::{
-    DaemonJson, Facts, FileId, Program, address, cni, containerd, images, paths, reserved_cgroups, units,
+    DaemonJson, Facts, FileId, Program, Resources, address, cni, containerd, images, kubelet, paths,
+    reserved_cgroups, units,
 };
 use crate::ports::{Failure, addresses, program, root::Root};
 
@@ -58,6 +59,19 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
             .supplied
             .as_ref()
             .and_then(|pair| supplied::is_for_serving(root, &pair.certificate)),
+        resources: resources(root, config),
+    }
+}
+
+fn resources(root: &Root, config: &Config) -> Resources {
+    let host = HostFacts::of_host();
+    let directory = root.path(kubelet::directory(config));
+    // On a fresh machine it is not there yet; it will be where its parent is.
+    let storage = directory.ancestors().find_map(|path| rustix::fs::statvfs(path).ok());
+    Resources {
+        processors: host.processors,
+        memory: host.memory,
+        storage: storage.map_or(0, |found| found.f_blocks.saturating_mul(found.f_frsize)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From "package installed" to Ready on real parts, and what must hold on the way and after.
 
-use crate::scenario::{JOIN, NODE, Scenario, labels};
+use crate::scenario::{JOIN, NODE, Scenario, early, labels};
 use anyhow::{Result, ensure};
 use lab::Minor;
 
@@ -32,8 +32,10 @@ fn a_fresh_machine_becomes_a_ready_node_and_stays_untouched_after() -> Result<()
     ensure!(scenario.unit("kn-agent.service", "ActiveState")? == "inactive");
     ensure!(scenario.unit("kn-agent.path", "ActiveState")? == "active");
 
+    early::make(&scenario, NODE)?;
     scenario.configure(&scenario.fresh_config()?)?;
     let status = scenario.wait_ready(JOIN)?;
+    early::run(&scenario, NODE)?;
     let outside = scenario.control_plane.kubectl()?.node_condition(NODE, "Ready")?;
     ensure!(outside.as_deref() == Some("True"), "from outside: {outside:?}");
     // The control of the first check: the same search finds all of it now.
@@ -170,8 +172,10 @@ fn kubernetes_1_20_joins_through_dockershim_under_the_name_of_its_address() -> R
     let scenario = Scenario::start("dockershim", Minor::V1_20)?;
     labels::are_judged_alike(&scenario.control_plane)?;
     let name = scenario.node.address().to_string();
+    early::make(&scenario, &name)?;
     scenario.configure(&scenario.fresh_config_of(&name)?)?;
     let status = scenario.wait_ready(JOIN)?;
+    early::run(&scenario, &name)?;
     ensure!(status["node"] == name.as_str(), "{}", status["node"]);
     let kubectl = scenario.control_plane.kubectl()?;
     ensure!(kubectl.node_condition(&name, "Ready")?.as_deref() == Some("True"));

@@ -113,6 +113,11 @@ fn flags(config: &Config, facts: &Facts, version: Version) -> Vec<(String, Strin
     flags.into_iter().collect()
 }
 
+/// The kubelet's own directory, where it keeps what its pods store.
+pub fn directory(config: &Config) -> &Path {
+    Path::new(config.kubelet.extra_args.get("root-dir").map_or("/var/lib/kubelet", String::as_str))
+}
+
 /// The directory in which the kubelet looks for pods that no API server knows; `None` where it looks into none.
 pub fn static_pods(config: &Config) -> Option<&Path> {
     let field = config.kubelet.config.get("staticPodPath");

@@ -1,17 +1,14 @@
 //! A running node, and plans for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
 use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
-use crate::desired::containerd::Found;
-use crate::desired::dns::ClusterDns;
-use crate::desired::modes::Means;
-use crate::desired::{DaemonJson, Facts, Program};
+use crate::desired::{DaemonJson, Facts};
 use crate::observe::Watched;
 use crate::observe::runtime;
 use crate::ports::Failure;
@@ -44,30 +41,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
         (name, Ok(UnitState { active, active_since_usec: STARTED_USEC, ..UnitState::default() }))
     };
     Observed {
-        facts: Facts {
-            not_executable: Vec::new(),
-            kubelet: Program::default(),
-            proxy: Program::default(),
-            cri_dockerd: None,
-            cgroup_v2: true,
-            cgroup_hierarchies: Vec::new(),
-            swap: None,
-            daemon_json: DaemonJson::Keys(serde_json::Map::new()),
-            modes: Means::default(),
-            resolv_conf: PathBuf::from("/etc/resolv.conf"),
-            route_address: None,
-            written_address: None,
-            addresses: crate::desired::address::Found::default(),
-            cluster_dns: ClusterDns::Unknown,
-            engine_cgroup_driver: None,
-            image_tars: Vec::new(),
-            image_loader: None,
-            iptables: None,
-            nft: None,
-            containerd: Found::default(),
-            cni_bin_dir: None,
-            supplied_serves: None,
-        },
+        facts: Facts { cgroup_v2: true, resolv_conf: "/etc/resolv.conf".into(), ..Facts::default() },
         configured_ca: Ok(Vec::new()),
         files: files.iter().map(|(path, file)| ((*path).to_owned(), Ok(Some(file.clone())))).collect(),
         sysctls: BTreeMap::new(),
