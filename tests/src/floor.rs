@@ -81,11 +81,11 @@ hostnameOverride: @NAME@
 clientConnection: {kubeconfig: /etc/kubernetes/kube-proxy.kubeconfig}
 ";
 
-/// A Node as its own identity may create it. The kubelet 1.20 needs the two `pods: 0`.
+/// A Node as its own identity may create it. The kubelet 1.20 needs the two maps.
 const NODE: &str = "apiVersion: v1
 kind: Node
 metadata: {name: @NAME@, labels: {kubernetes.io/hostname: @NAME@}}
-status: {capacity: {pods: '0'}, allocatable: {pods: '0'}}
+status: {capacity: {pods: '110'}, allocatable: {pods: '110'}}
 ";
 
 pub(crate) const CNI: &str = r#"{

@@ -20,6 +20,9 @@ const QUIET: Duration = Duration::from_millis(500);
 /// A machine that does not come to rest is measured all the same, after this.
 const QUIET_LIMIT: Duration = Duration::from_secs(15);
 
+/// A join that takes longer met one of the kubelet's own waits of 10 s.
+const SLOW_SECONDS: f64 = 5.0;
+
 /// What the arms work on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bench<'a> {
@@ -119,7 +122,21 @@ impl Bench<'_> {
         let stages = self.chain().iter().map(|&unit| {
             Ok((unit, since(unit, "InactiveExitTimestamp")?, since(unit, "ActiveEnterTimestamp")?))
         });
-        Ok(Timed { seconds: milliseconds(ready - begun) / 1000.0, stages: stages.collect::<Result<_>>()? })
+        let timed =
+            Timed { seconds: milliseconds(ready - begun) / 1000.0, stages: stages.collect::<Result<_>>()? };
+        if timed.seconds > SLOW_SECONDS {
+            self.keep_words_of_kubelet(begun)?;
+        }
+        Ok(timed)
+    }
+
+    /// Why an arm took so long is in the kubelet's log, which goes with the machine.
+    fn keep_words_of_kubelet(&self, begun: u64) -> Result<()> {
+        let since = format!("@{}", begun / 1_000_000);
+        let words =
+            ["journalctl", "--unit=kubelet", "--no-pager", "--output=short-precise", "--since", &since];
+        let path = self.control_plane.run().subdirectory("log")?.join(format!("slow-{begun}.kubelet.log"));
+        Ok(fs::write(path, self.node.exec(&words)?)?)
     }
 
     /// The machine and the cluster as before the join.

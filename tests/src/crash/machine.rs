@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Artefacts, ControlPlane, Fresh, Node,
     agent::{self, Agent},
+    cache,
     process::{Daemon, signal},
     traces::{self, Trace},
     wait_until,
@@ -49,6 +50,12 @@ systemctl stop kn-agent.path
 cp --recursive --preserve /root/config/. /etc/kn-agent/
 systemctl start --no-block kn-agent.path kn-agent.service
 ";
+
+/// A step that containerd does as well: its CNI plugin makes the directory when it starts, mostly before a traced agent.
+const SHARED_STEP: &str = "make /etc/cni/net.d";
+/// containerd does not start while somebody holds this lock; the agent goes on without.
+const HOLD: &str = "/run/lab-hold";
+const HOLD_DROP_IN: &str = "/etc/systemd/system/containerd.service.d/lab.conf";
 
 /// Prints the agent's temporary files.
 const TEMPORARIES: &str = "find /etc /var/lib /run -xdev -path /var/lib/docker -prune -o -path /var/lib/containerd -prune \
@@ -93,6 +100,8 @@ impl Machine {
         let node = Node::boot(control_plane.run(), artefacts, "worker-1")?;
         let (_, approver) = agent.set_up(&control_plane)?;
         agent.install(&node)?;
+        node.put(HOLD_DROP_IN, format!("[Service]\nExecStartPre=/usr/bin/flock {HOLD} true\n"), 0o644)?;
+        node.exec(&["systemctl", "daemon-reload"])?;
         let fresh = Fresh::of(&node)?;
         agent::configure_lab(&node, &control_plane, "/root/config")?;
         Ok(Self { agent, fresh, node, _approver: approver, control_plane })
@@ -119,6 +128,9 @@ impl Machine {
     /// Joins and kills the agent at the point.
     pub(super) fn cut(&self, case: &Case) -> Result<Cut> {
         self.prepare(case.docker_runs)?;
+        let alone = !case.docker_runs && case.point.step == SHARED_STEP;
+        // Until the agent is gone.
+        let _held = alone.then(|| cache::lock(&self.on_host(HOLD)?)).transpose()?;
         let mut audit = Audit::from_now(&self.control_plane)?;
         self.node.sh(START_HELD, &[GATE])?;
         let pid = wait_until("the agent's start", HOLD_LIMIT, || self.agent())?;

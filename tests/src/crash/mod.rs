@@ -24,7 +24,7 @@ use point::Point;
 use report::Row;
 
 /// How often a point is tried that the agent passed by: its phases run at the same time, and not in the same order
-/// each time. Of the directories it makes, containerd makes one too, and half the time is first.
+/// each time.
 const TRIES: u32 = 12;
 
 /// What is spread over a join and quick to show: a file, keys, a request, an installation, a unit, the Node.

@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use kn_agent::ports::systemd::Systemd;
 use lab::{Artefacts, Minor, Node, Run};
 
+use crate::scenario::deaf_bus::DeafBus;
+
 /// No job of these takes longer by itself: the slowest has a second to say that it is ready.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -61,6 +63,7 @@ fn every_end_of_a_job_is_told_and_none_is_waited_for_in_vain() -> Result<()> {
     let evidence = std::env::var_os("KN_AGENT_LAB_JOBS");
     let bus = Bus::start("lab-jobs", Minor::V1_36)?;
     bus.every_end_is_told()?;
+    bus.ends_that_nobody_hears_of_are_found_out()?;
     let mut rows = bus.none_is_waited_for_in_vain(STARTS[usize::from(evidence.is_some())])?;
     bus.connections_are_made_beside_a_flood_of_changes()?;
     let Some(path) = evidence else { return Ok(()) };
@@ -76,6 +79,12 @@ fn every_end_of_a_job_is_told_and_none_is_waited_for_in_vain() -> Result<()> {
     std::fs::write(path, text).context("the record")
 }
 
+fn connect(runtime: &tokio::runtime::Runtime, address: &str) -> Result<Systemd> {
+    runtime
+        .block_on(Systemd::connect(Some(address)))
+        .map_err(|failure| anyhow::anyhow!("{}", failure.message))
+}
+
 impl Bus {
     fn start(name: &str, minor: Minor) -> Result<Self> {
         let run = Run::start(name)?;
@@ -89,9 +98,7 @@ impl Bus {
         // The node's bus is a socket of its file system, which the host reaches through its PID 1.
         let address = format!("unix:path=/proc/{}/root/run/dbus/system_bus_socket", node.leader()?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let systemd = runtime
-            .block_on(Systemd::connect(Some(&address)))
-            .map_err(|failure| anyhow::anyhow!("{}", failure.message))?;
+        let systemd = connect(&runtime, &address)?;
         Ok(Self { node, runtime, address, systemd, _run: run })
     }
 
@@ -130,6 +137,27 @@ impl Bus {
         );
         let (ended, took) = awaited("lab-masked.service");
         ensure!(ended.is_err() && took < Duration::from_secs(1), "{ended:?} {took:?}");
+        Ok(())
+    }
+
+    /// Every signal of an end is lost: what became of the unit is asked for, and told as it is.
+    fn ends_that_nobody_hears_of_are_found_out(&self) -> Result<()> {
+        let deaf = DeafBus::start(&self.node)?;
+        let systemd = connect(&self.runtime, &deaf.address)?;
+        for (unit, restart, expected) in [
+            ("lab-good.service", true, None),
+            ("lab-slow.service", true, None),
+            ("lab-false.service", false, Some("exit status 7")),
+        ] {
+            let (begun, before) = (Instant::now(), deaf.swallowed());
+            let ended = self.runtime.block_on(systemd.start(unit, restart));
+            let message = ended.err().map(|failure| failure.message);
+            ensure!(begun.elapsed() < LIMIT, "{unit}: {message:?} after {:?}", begun.elapsed());
+            let told =
+                message.as_deref().is_none_or(|message| expected.is_some_and(|why| message.contains(why)));
+            ensure!(told && message.is_some() == expected.is_some(), "{unit}: {message:?}");
+            ensure!(deaf.swallowed() > before, "{unit}: no signal was lost");
+        }
         Ok(())
     }
 

@@ -25,21 +25,19 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
         prop::collection::vec(0..3_usize, 0..4),
         prop::bool::ANY,
         (0..3_usize, prop::bool::ANY, 0..4_usize, prop::bool::ANY),
+        (prop::bool::ANY, prop::bool::ANY),
     )
         .prop_map(
-            |(passes, lost, stopped, changed, containerd, (mode, has_ipvs_device, firewall, is_slow))| {
-                let mut world = if containerd { World::with_containerd() } else { World::fresh() };
-                world.is_slow = is_slow;
-                for _ in 0..passes {
-                    world
-                        .plan()
-                        .steps()
-                        .cloned()
-                        .collect::<Vec<_>>()
-                        .iter()
-                        .for_each(|step| world.apply(step));
-                    world.others_move();
-                }
+            |(
+                passes,
+                lost,
+                stopped,
+                changed,
+                containerd,
+                (mode, has_ipvs_device, firewall, is_slow),
+                token_and_pin,
+            )| {
+                let mut world = left_after(passes, containerd, is_slow, token_and_pin);
                 // Restricted now, or before, with images or without.
                 world.config.firewall =
                     [restricted(), Firewall::default()][usize::from(firewall != 0)].clone();
@@ -74,6 +72,24 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
                 world
             },
         )
+}
+
+/// A machine whose join was left after so many passes.
+fn left_after(
+    passes: usize,
+    containerd: bool,
+    is_slow: bool,
+    (is_fleeting, is_pinned): (bool, bool),
+) -> World {
+    let mut world = if containerd { World::with_containerd() } else { World::fresh() };
+    world = if is_fleeting { world.with_fleeting_token() } else { world };
+    world = if is_pinned { world.pinned() } else { world };
+    world.is_slow = is_slow;
+    for _ in 0..passes {
+        world.plan().steps().cloned().collect::<Vec<_>>().iter().for_each(|step| world.apply(step));
+        world.others_move();
+    }
+    world
 }
 
 pub(super) fn restricted() -> Firewall {

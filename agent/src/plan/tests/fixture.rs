@@ -7,6 +7,8 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
 use crate::desired::certificates::{CertificateSpec, Purpose};
+use crate::desired::cluster_info;
+use crate::names::CaPin;
 use crate::ports::keys;
 
 /// A key that no world makes.
@@ -49,6 +51,11 @@ pub(super) static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
 });
 
 impl Fixture {
+    /// What a configuration knows the CA by.
+    pub(super) fn pin(&self) -> CaPin {
+        cluster_info::sort(&[], self.ca.as_bytes()).unwrap().1.remove(0)
+    }
+
     /// The key after `key`; the last one comes before the first.
     pub(super) fn next_key(&self, key: Option<&str>) -> &str {
         let at = key.and_then(|key| self.keys.iter().position(|known| known == key)).map_or(0, |at| at + 1);

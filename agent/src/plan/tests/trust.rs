@@ -3,25 +3,11 @@
 use super::fixture::FIXTURE;
 use super::world::World;
 use super::{Phase, Step, Verdict, settle, steps};
-use crate::config::CaSource;
-use crate::desired::cluster_info;
-use crate::names::CaPin;
 use crate::ports::Failure;
 use crate::reason::Reason;
 
-fn pin() -> CaPin {
-    cluster_info::sort(&[], FIXTURE.ca.as_bytes()).unwrap().1.remove(0)
-}
-
-/// A machine that knows its cluster's CA by its pin alone, and has found nothing yet.
 fn pinned() -> World {
-    let mut world = World::fresh();
-    world.edit(|config, observed| {
-        config.cluster.ca = CaSource::Pins(vec![pin()]);
-        let why = Failure::new(Reason::CaUndiscovered, "`/etc/kubernetes/pki/ca.crt` is not there");
-        (observed.configured_ca, observed.client_ca) = (Err(why.clone()), Err(why));
-    });
-    world
+    World::fresh().pinned()
 }
 
 fn trust(world: &World) -> Verdict {
@@ -32,7 +18,7 @@ fn trust(world: &World) -> Verdict {
 fn a_ca_that_is_known_by_its_pin_is_found_before_anything_is_asked() {
     let mut world = pinned();
     let server = world.config.cluster.server.clone();
-    assert_eq!(trust(&world), Verdict::Act(vec![Step::DiscoverCa { server, pins: vec![pin()] }]));
+    assert_eq!(trust(&world), Verdict::Act(vec![Step::DiscoverCa { server, pins: vec![FIXTURE.pin()] }]));
     assert_eq!(world.plan().verdicts[&Phase::Identity], Verdict::Held);
     assert!(settle(&mut world).is_ready());
     assert!(steps(&world.plan()).is_empty());

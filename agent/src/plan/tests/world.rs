@@ -11,7 +11,7 @@ use super::fixture::{FIXTURE, Issued, SPARE};
 use super::parts::conf;
 use super::signer::Approver;
 use super::{Plan, Step, plan};
-use crate::config::{Config, HostFacts, RuntimeKind, Sources, load};
+use crate::config::{CaSource, Config, HostFacts, RuntimeKind, Sources, load};
 use crate::desired::certificates::{CertificateSpec, Purpose};
 use crate::desired::containerd::Found;
 use crate::desired::dns::ClusterDns;
@@ -25,6 +25,7 @@ use crate::ports::Failure;
 use crate::ports::cluster::Seen;
 use crate::ports::root::FileOnDisk;
 use crate::ports::systemd::UnitState;
+use crate::reason::Reason;
 
 /// Everything the planner sees, and what the model remembers beside it.
 #[derive(Debug, Clone)]
@@ -129,6 +130,26 @@ impl World {
     /// The same, on which a runtime takes its time to start.
     pub(super) fn slow() -> Self {
         Self { is_slow: true, ..Self::fresh() }
+    }
+
+    /// The same, which knows its cluster's CA by its pin alone and has found nothing yet.
+    pub(super) fn pinned(mut self) -> Self {
+        self.config.cluster.ca = CaSource::Pins(vec![FIXTURE.pin()]);
+        self.lose_ca();
+        self
+    }
+
+    fn lose_ca(&mut self) {
+        let why = Failure::new(Reason::CaUndiscovered, "`/etc/kubernetes/pki/ca.crt` is not there");
+        (self.observed.configured_ca, self.observed.client_ca) = (Err(why.clone()), Err(why));
+    }
+
+    /// The same, whose token systemd passes for this start alone.
+    pub(super) fn with_fleeting_token(mut self) -> Self {
+        if let Ok(Some(token)) = &mut self.observed.token {
+            token.is_fleeting = true;
+        }
+        self
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -336,6 +357,9 @@ impl World {
         }
         if path == paths::containerd_config() {
             self.observed.facts.containerd = Found::default();
+        }
+        if path == paths::ca() && matches!(self.config.cluster.ca, CaSource::Pins(_)) {
+            self.lose_ca();
         }
         if path == cni::bridge_path(&self.config)
             && let Ok(confs) = &mut self.observed.cni.confs

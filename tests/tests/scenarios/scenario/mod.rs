@@ -1,5 +1,6 @@
 //! A cluster and a machine with the package installed: what every scenario starts from.
 
+pub(crate) mod deaf_bus;
 pub(crate) mod early;
 pub(crate) mod labels;
 pub(crate) mod lossy_bus;
