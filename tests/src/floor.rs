@@ -88,6 +88,15 @@ metadata: {name: @NAME@, labels: {kubernetes.io/hostname: @NAME@}}
 status: {capacity: {pods: '110'}, allocatable: {pods: '110'}}
 ";
 
+/// A kubelet is not Ready before it is there, and else makes it itself.
+const CSI_NODE: &str = "apiVersion: storage.k8s.io/v1
+kind: CSINode
+metadata:
+  name: @NAME@
+  ownerReferences: [{apiVersion: v1, kind: Node, name: @NAME@, uid: @UID@}]
+spec: {drivers: []}
+";
+
 pub(crate) const CNI: &str = r#"{
   "cniVersion": "0.4.0", "name": "default", "type": "bridge", "bridge": "cni0",
   "isGateway": true, "ipMasq": true, "hairpinMode": true,
@@ -136,9 +145,12 @@ pub(crate) fn boot(control_plane: &ControlPlane, artefacts: &Artefacts, name: &s
     Ok(node)
 }
 
-/// POSTs the Node and waits for its podCIDR.
+/// POSTs the Node and its CSINode, and waits for its podCIDR.
 pub(crate) fn create_node(own: &Kubectl, node: &Node) -> Result<String> {
     own.create(&NODE.replace("@NAME@", node.name()))?;
+    let object = own.get(&["node", node.name()])?;
+    let uid = object["metadata"]["uid"].as_str().context("a Node without a uid")?;
+    own.create(&CSI_NODE.replace("@NAME@", node.name()).replace("@UID@", uid))?;
     wait_until("the podCIDR", POD_CIDR_LIMIT, || {
         let object = own.get(&["node", node.name()])?;
         Ok(object["spec"]["podCIDR"].as_str().map(str::to_owned))

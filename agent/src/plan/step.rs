@@ -73,7 +73,7 @@ pub enum Step {
         /// The symlink that makes it current, where there is one.
         link: Option<PathBuf>,
     },
-    /// Create the Node object.
+    /// Create the Node object, and the CSINode that belongs to it.
     CreateNode(Box<Node>),
 }
 

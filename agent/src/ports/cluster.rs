@@ -5,9 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
+use k8s_openapi::Resource as _;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::PostParams;
+use k8s_openapi::api::storage::v1::{CSINode, CSINodeSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, DefaultBackoff, watcher};
 use kube::{Api, Client};
@@ -84,18 +87,44 @@ pub fn client(
 /// # Errors
 /// The API server refused or did not answer.
 pub async fn create_csr(client: &Client, request: &CertificateSigningRequest) -> Result<(), Failure> {
-    create(&Api::all(client.clone()), request, request.metadata.name.as_deref().unwrap_or_default()).await
+    let name = request.metadata.name.as_deref().unwrap_or_default();
+    create(&Api::all(client.clone()), request, name).await.map(drop)
 }
 
-/// Creates the Node. That it exists already is success: the watch then shows what it is.
+/// Creates the Node, and its CSINode. That the Node exists already is success: the watch then shows what it is.
+///
+/// The CSINode is empty, as the kubelet makes it, and goes with the Node. A kubelet that finds none makes one and is not
+/// Ready before that; kubelet 1.20 looks whether it is a moment after its start and then again only after 10 s
+/// (`fastStatusUpdateOnce`), so that now and then a join took so much longer. Where it can't be made the kubelet still does.
 ///
 /// # Errors
 /// The API server refused or did not answer.
 pub async fn create_node(client: &Client, node: &Node) -> Result<(), Failure> {
-    create(&Api::all(client.clone()), node, node.metadata.name.as_deref().unwrap_or_default()).await
+    let name = node.metadata.name.clone().unwrap_or_default();
+    let Some(created) = create(&Api::all(client.clone()), node, &name).await? else { return Ok(()) };
+    let owner = OwnerReference {
+        api_version: Node::API_VERSION.to_owned(),
+        kind: Node::KIND.to_owned(),
+        name: name.clone(),
+        uid: created.metadata.uid.unwrap_or_default(),
+        ..Default::default()
+    };
+    let csi_node = CSINode {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            owner_references: Some(vec![owner]),
+            ..Default::default()
+        },
+        spec: CSINodeSpec::default(),
+    };
+    if let Err(failure) = create(&Api::all(client.clone()), &csi_node, &name).await {
+        tracing::info!(why = failure.message, "the kubelet will have to make its CSINode");
+    }
+    Ok(())
 }
 
-async fn create<K>(api: &Api<K>, object: &K, name: &str) -> Result<(), Failure>
+/// The object as it was created; `None` where there is one of the name already.
+async fn create<K>(api: &Api<K>, object: &K, name: &str) -> Result<Option<K>, Failure>
 where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + serde::Serialize + Debug,
 {
@@ -105,9 +134,9 @@ where
             Reason::ApiUnreachable,
             format!("cannot create {what}: no answer within {REQUEST_TIMEOUT:?}"),
         )),
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(()),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(None),
         Ok(Err(error)) => Err(classify("create", &what, &error)),
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(created)) => Ok(Some(created)),
     }
 }
 
