@@ -1,6 +1,6 @@
 //! The Node object: registered, and Ready.
 
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 
 use super::{Step, Verdict, View};
 use crate::desired::node::taints;
@@ -59,9 +59,7 @@ pub(super) fn ready(view: View<'_>) -> Verdict {
         Ok(None) => return Verdict::unmet(Reason::NodeNotReady, "the Node does not exist"),
         Err(verdict) => return verdict,
     };
-    let condition =
-        node.status.as_ref().and_then(|s| s.conditions.as_ref()?.iter().find(|c| c.type_ == "Ready"));
-    let Some(condition) = condition else {
+    let Some(condition) = ready_condition(node) else {
         return Verdict::unmet(Reason::NodeNotReady, "the kubelet has not reported yet");
     };
     if condition.status != "True" {
@@ -80,6 +78,16 @@ pub(super) fn ready(view: View<'_>) -> Verdict {
         }),
         Err(verdict) => verdict,
     }
+}
+
+fn ready_condition(node: &Node) -> Option<&NodeCondition> {
+    node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == "Ready")
+}
+
+/// Whether the API server has it as Ready.
+pub(super) fn is_ready(view: View<'_>) -> bool {
+    let condition = node(view).ok().flatten().and_then(ready_condition);
+    condition.is_some_and(|condition| condition.status == "True")
 }
 
 /// What keeps pods away from a Node that is Ready, but for the taints of the configuration: those are meant.

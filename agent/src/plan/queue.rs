@@ -5,17 +5,35 @@
 
 use std::collections::BTreeMap;
 
-use super::{Phase, Step, Verdict, View, held_back, kubelet, runtime, unit};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Phase, Step, Verdict, View, held_back, kubelet, node, runtime, unit};
+use crate::config::NetworkPlugin;
 use crate::desired::{Interface, engine, units};
-use crate::ports::systemd::UnitState;
 use crate::reason::Reason;
 
-/// What keeps `what` from being begun on a machine that is yet to join: the kubelet is started first. Ready does not need
-/// it, and until then it would take two processors from what Ready does need, kube-proxy alone for half a second.
+/// How long after the kubelet's start its Node is waited for. A kubelet has it Ready in half of that; one that needs
+/// longer waits for something else than processors.
+const READY_PATIENCE: SignedDuration = SignedDuration::from_secs(2);
+
+/// What keeps `what` from being begun on a machine that is yet to join: the kubelet is started first, and where the
+/// network is our own bridge its Node is Ready. Ready does not need it, and until then it would take two processors from
+/// what Ready does need, kube-proxy alone for half a second. A network plugin of somebody else's may need kube-proxy.
 pub(super) fn after_the_kubelet(view: View<'_>, what: &str) -> Option<Verdict> {
-    let runs = unit(view, units::KUBELET).is_ok_and(UnitState::is_active);
-    (!view.is_joined() && !runs)
-        .then(|| Verdict::unmet(Reason::UnitStarting, format!("{what} comes after the kubelet's start")))
+    if view.is_joined() {
+        return None;
+    }
+    let Some(kubelet) = unit(view, units::KUBELET).ok().filter(|state| state.is_active()) else {
+        return Some(Verdict::unmet(Reason::UnitStarting, format!("{what} comes after the kubelet's start")));
+    };
+    let started = Timestamp::from_microsecond(i64::try_from(kubelet.active_since_usec).ok()?).ok()?;
+    let until = started.checked_add(READY_PATIENCE).ok()?;
+    let is_waited_for = view.config.network.plugin == NetworkPlugin::Bridge && view.now < until;
+    (is_waited_for && !node::is_ready(view)).then(|| Verdict::Unmet {
+        reason: Reason::NodeNotReady,
+        message: format!("{what} comes when the Node is Ready"),
+        until: Some(until),
+    })
 }
 
 /// The start of `phase`'s unit, behind that of the one required phase that is not satisfied yet; `None` where it has to

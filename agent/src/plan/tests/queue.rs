@@ -1,11 +1,14 @@
 //! Starts that wait behind one that is under way.
 
+use jiff::Timestamp;
+
 use super::world::World;
 use super::{Phase, Step, Verdict, ready};
-use crate::config::RuntimeKind;
+use crate::config::{NetworkPlugin, RuntimeKind};
 use crate::desired::{cni, paths, units};
 use crate::observe::runtime;
 use crate::ports::Failure;
+use crate::ports::cluster::Seen;
 use crate::reason::Reason;
 
 fn put(world: &mut World, unit: &str, active: &str) {
@@ -110,4 +113,33 @@ fn what_ready_does_not_need_comes_after_the_kubelet_on_a_machine_that_is_yet_to_
     };
     assert!(matches!(proxy("inactive"), Verdict::Unmet { reason: Reason::UnitStarting, .. }));
     assert_eq!(proxy("active"), Verdict::Act(vec![Step::StartUnit(units::KUBE_PROXY)]));
+}
+
+#[test]
+fn it_waits_for_ready_where_the_network_is_ours_and_not_for_long() {
+    let until = |plugin: NetworkPlugin, is_ready: bool, after_seconds: i64| {
+        let mut world = ready();
+        put(&mut world, units::KUBE_PROXY, "inactive");
+        world.forget(paths::joined());
+        world.config.network.plugin = plugin;
+        let kubelet = world.unit(units::KUBELET).unwrap();
+        kubelet.active_since_usec = 1_000_000_000;
+        world.now = Timestamp::from_second(1000 + after_seconds).unwrap();
+        if !is_ready && let Some(Ok(Seen::Present(node))) = &mut world.observed.watched.node {
+            node.status.as_mut().unwrap().conditions = None;
+        }
+        match verdict(&world, Phase::Proxy) {
+            Verdict::Unmet { reason: Reason::NodeNotReady, until, .. } => {
+                Some(until.unwrap().as_second() - 1000)
+            }
+            other => {
+                assert_eq!(other, Verdict::Act(vec![Step::StartUnit(units::KUBE_PROXY)]));
+                None
+            }
+        }
+    };
+    assert_eq!(until(NetworkPlugin::Bridge, false, 1), Some(2));
+    assert_eq!(until(NetworkPlugin::Bridge, true, 1), None);
+    assert_eq!(until(NetworkPlugin::Bridge, false, 2), None);
+    assert_eq!(until(NetworkPlugin::None, false, 1), None);
 }
