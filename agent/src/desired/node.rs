@@ -27,7 +27,7 @@ pub fn taints(config: &Config) -> Vec<Taint> {
 /// The Node as it is created.
 ///
 /// It carries all labels and taints, since a kubelet that finds its Node ignores its own; the address, since kube-proxy asks
-/// for it at its start and again only after seconds; and what the machine has for pods, see [`capacity`]. The kubelet puts
+/// for it at its start and again only after seconds; and what the machine has for pods, see `capacity`. The kubelet puts
 /// its own words in the place of all but labels and taints.
 pub fn registration(config: &Config, facts: &Facts) -> Node {
     let mut labels: BTreeMap<String, String> = config.node.labels.clone();
