@@ -28,6 +28,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("@@/ca.pem", "@@/absent.pem", &["cluster.ca.file", "absent.pem"]),
     ("@@/ca.pem", "@@/token", &["cluster.ca.file", "certificate"]),
     ("{file: '@@/token'}", "{value: abcdef.0123}", &["identity.token.value"]),
+    ("{file: '@@/token'}", "{value: ABCDEF.0123456789abcdef}", &["identity.token.value"]),
     ("@@/token", "@@/open-token", &["open-token", "chmod 600"]),
     ("worker-1", "Worker-1", &["node.name", "Worker-1"]),
     ("worker-1", "worker_1", &["node.name", "worker_1"]),

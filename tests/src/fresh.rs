@@ -131,7 +131,7 @@ fn sysctls(node: &Node) -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-/// Takes the Node, its lease and the certificate requests out of the cluster: all of them, a token's do not name a node.
+/// Takes the Node, its CSINode, its lease and the certificate requests out of the cluster: all of them, a token's do not name a node.
 pub(crate) fn forget(kubectl: &Kubectl, name: &str) -> Result<()> {
     let timeout = format!("--timeout={}s", DELETE_LIMIT.as_secs());
     let delete = |words: &[&str]| -> Result<()> {
@@ -141,6 +141,8 @@ pub(crate) fn forget(kubectl: &Kubectl, name: &str) -> Result<()> {
         Ok(())
     };
     delete(&["node", name, "--ignore-not-found"])?;
+    // It goes with the Node, but some time later, and would then be in the way of the next one's.
+    delete(&["csinode", name, "--ignore-not-found"])?;
     delete(&["lease", name, "--namespace=kube-node-lease", "--ignore-not-found"])?;
     delete(&["csr", "--all"])?;
     let left = kubectl.run(&["get", "nodes,csr", "-o", "name"])?;

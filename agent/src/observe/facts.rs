@@ -66,8 +66,9 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
 fn resources(root: &Root, config: &Config) -> Resources {
     let host = HostFacts::of_host();
     let directory = root.path(kubelet::directory(config));
-    // On a fresh machine it is not there yet; it will be where its parent is.
-    let storage = directory.ancestors().find_map(|path| rustix::fs::statvfs(path).ok());
+    // On a fresh machine it is not there yet; it will be where its parent is. What else is in the way leaves it unknown.
+    let is_there = |path: &&Path| !matches!(rustix::fs::stat(*path), Err(rustix::io::Errno::NOENT));
+    let storage = directory.ancestors().find(is_there).and_then(|path| rustix::fs::statvfs(path).ok());
     Resources {
         processors: host.processors,
         memory: host.memory,

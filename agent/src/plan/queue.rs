@@ -12,13 +12,13 @@ use crate::config::NetworkPlugin;
 use crate::desired::{Interface, engine, units};
 use crate::reason::Reason;
 
-/// How long after the kubelet's start its Node is waited for. A kubelet has it Ready in half of that; one that needs
-/// longer waits for something else than processors.
+/// How long after the kubelet's start its Node is waited for, at most: two slow processors have it Ready in half of that.
 const READY_PATIENCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// What keeps `what` from being begun on a machine that is yet to join: the kubelet is started first, and where the
 /// network is our own bridge its Node is Ready. Ready does not need it, and until then it would take two processors from
-/// what Ready does need, kube-proxy alone for half a second. A network plugin of somebody else's may need kube-proxy.
+/// what Ready does need, kube-proxy alone for half a second. A network plugin of somebody else's may need kube-proxy. Under
+/// a clock that was set back nothing is waited for.
 pub(super) fn after_the_kubelet(view: View<'_>, what: &str) -> Option<Verdict> {
     if view.is_joined() {
         return None;
@@ -28,9 +28,10 @@ pub(super) fn after_the_kubelet(view: View<'_>, what: &str) -> Option<Verdict> {
     };
     let started = Timestamp::from_microsecond(i64::try_from(kubelet.active_since_usec).ok()?).ok()?;
     let until = started.checked_add(READY_PATIENCE).ok()?;
-    let is_waited_for = view.config.network.plugin == NetworkPlugin::Bridge && view.now < until;
+    let is_waited_for =
+        view.config.network.plugin == NetworkPlugin::Bridge && (started..until).contains(&view.now);
     (is_waited_for && !node::is_ready(view)).then(|| Verdict::Unmet {
-        reason: Reason::NodeNotReady,
+        reason: Reason::UnitStarting,
         message: format!("{what} comes when the Node is Ready"),
         until: Some(until),
     })

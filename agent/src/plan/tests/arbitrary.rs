@@ -1,5 +1,7 @@
 //! Worlds as they may be found: at any point of a join, with things lost, changed and stopped; or beyond mending.
 
+use std::path::Path;
+
 use k8s_openapi::api::core::v1::Node;
 use proptest::prelude::*;
 
@@ -60,12 +62,8 @@ pub(super) fn mendable() -> impl Strategy<Value = World> {
                     }
                 }
                 for index in changed {
-                    let at = world.tick();
-                    let path =
-                        [paths::kubelet_config(), paths::proxy_config(), paths::proxy_kubeconfig()][index];
-                    if let Some(Ok(Some(file))) = world.observed.files.get_mut(path) {
-                        *file = FileOnDisk { content: b"edited".to_vec(), mode: 0o644, mtime_usec: at };
-                    }
+                    let paths = [paths::kubelet_config(), paths::proxy_config(), paths::proxy_kubeconfig()];
+                    edit(&mut world, paths[index]);
                 }
                 world.config.proxy.mode = [ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs][mode];
                 world.observed.facts.modes.has_ipvs_device = has_ipvs_device;
@@ -90,6 +88,14 @@ fn left_after(
         world.others_move();
     }
     world
+}
+
+/// What somebody does to a file by hand.
+pub(super) fn edit(world: &mut World, path: &Path) {
+    let at = world.tick();
+    if let Some(Ok(Some(file))) = world.observed.files.get_mut(path) {
+        *file = FileOnDisk { content: b"edited".to_vec(), mode: 0o644, mtime_usec: at };
+    }
 }
 
 pub(super) fn restricted() -> Firewall {

@@ -1,6 +1,6 @@
 //! Starts that wait behind one that is under way.
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 
 use super::world::World;
 use super::{Phase, Step, Verdict, ready};
@@ -122,15 +122,14 @@ fn it_waits_for_ready_where_the_network_is_ours_and_not_for_long() {
         put(&mut world, units::KUBE_PROXY, "inactive");
         world.forget(paths::joined());
         world.config.network.plugin = plugin;
-        let kubelet = world.unit(units::KUBELET).unwrap();
-        kubelet.active_since_usec = 1_000_000_000;
-        world.now = Timestamp::from_second(1000 + after_seconds).unwrap();
+        let started = world.now.checked_sub(SignedDuration::from_secs(after_seconds)).unwrap();
+        world.unit(units::KUBELET).unwrap().active_since_usec = started.as_microsecond().try_into().unwrap();
         if !is_ready && let Some(Ok(Seen::Present(node))) = &mut world.observed.watched.node {
-            node.status.as_mut().unwrap().conditions = None;
+            "False".clone_into(&mut node.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status);
         }
         match verdict(&world, Phase::Proxy) {
-            Verdict::Unmet { reason: Reason::NodeNotReady, until, .. } => {
-                Some(until.unwrap().as_second() - 1000)
+            Verdict::Unmet { reason: Reason::UnitStarting, until, .. } => {
+                Some(until.unwrap().as_microsecond() - started.as_microsecond())
             }
             other => {
                 assert_eq!(other, Verdict::Act(vec![Step::StartUnit(units::KUBE_PROXY)]));
@@ -138,8 +137,10 @@ fn it_waits_for_ready_where_the_network_is_ours_and_not_for_long() {
             }
         }
     };
-    assert_eq!(until(NetworkPlugin::Bridge, false, 1), Some(2));
+    assert_eq!(until(NetworkPlugin::Bridge, false, 1), Some(2_000_000));
     assert_eq!(until(NetworkPlugin::Bridge, true, 1), None);
     assert_eq!(until(NetworkPlugin::Bridge, false, 2), None);
     assert_eq!(until(NetworkPlugin::None, false, 1), None);
+    // A clock that was set back an hour.
+    assert_eq!(until(NetworkPlugin::Bridge, false, -900), None);
 }
