@@ -121,6 +121,11 @@ fn it_waits_for_ready_where_the_network_is_ours_and_not_for_long() {
         let mut world = ready();
         put(&mut world, units::KUBE_PROXY, "inactive");
         world.forget(paths::joined());
+        // Another plugin has other files, which are written first.
+        let begins = match plugin {
+            NetworkPlugin::Bridge => Verdict::Act(vec![Step::StartUnit(units::KUBE_PROXY)]),
+            _ => Verdict::Held,
+        };
         world.config.network.plugin = plugin;
         let started = world.now.checked_sub(SignedDuration::from_secs(after_seconds)).unwrap();
         world.unit(units::KUBELET).unwrap().active_since_usec = started.as_microsecond().try_into().unwrap();
@@ -132,7 +137,7 @@ fn it_waits_for_ready_where_the_network_is_ours_and_not_for_long() {
                 Some(until.unwrap().as_microsecond() - started.as_microsecond())
             }
             other => {
-                assert_eq!(other, Verdict::Act(vec![Step::StartUnit(units::KUBE_PROXY)]));
+                assert_eq!(other, begins);
                 None
             }
         }
