@@ -62,6 +62,8 @@ impl Machine {
 
     fn validate(&self) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kn-agent"));
+        // Variables that begin with `KN_AGENT_` are configuration, too, and the tests have some of their own.
+        command.env_clear();
         command.args(["config", "validate"]).arg(self.file()).current_dir(self.0.path()).output().unwrap()
     }
 
