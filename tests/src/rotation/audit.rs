@@ -31,6 +31,7 @@ pub(super) struct Refused {
 pub(super) struct Used {
     pub(super) user: String,
     pub(super) fingerprint: String,
+    pub(super) first: Timestamp,
     pub(super) last: Timestamp,
 }
 
@@ -60,7 +61,7 @@ pub(super) fn read(stage: &Stage) -> Result<Audit> {
     }
     audit.used = certificates
         .into_iter()
-        .map(|((user, fingerprint), last)| Used { user, fingerprint, last })
+        .map(|((user, fingerprint), (first, last))| Used { user, fingerprint, first, last })
         .collect();
     Ok(audit)
 }
@@ -87,7 +88,7 @@ impl Audit {
     fn request(
         &mut self,
         event: &Value,
-        certificates: &mut BTreeMap<(String, String), Timestamp>,
+        certificates: &mut BTreeMap<(String, String), (Timestamp, Timestamp)>,
     ) -> Result<()> {
         let user = text(&event["user"]["username"]);
         // A watch is told of twice: when it begins, and when it ends.
@@ -101,8 +102,8 @@ impl Audit {
         let credential = event["user"]["extra"][CREDENTIAL][0].as_str();
         if let Some(fingerprint) = credential.and_then(|id| id.strip_prefix(BY_CERTIFICATE)) {
             let at: Timestamp = event["requestReceivedTimestamp"].as_str().context("no time")?.parse()?;
-            let last = certificates.entry((user, fingerprint.to_owned())).or_insert(at);
-            *last = at.max(*last);
+            let (first, last) = certificates.entry((user, fingerprint.to_owned())).or_insert((at, at));
+            (*first, *last) = (at.min(*first), at.max(*last));
         }
         Ok(())
     }

@@ -257,7 +257,8 @@ fn named(evidence: &Evidence<'_>, audit: &Audit, problems: &mut Vec<String>) -> 
         let found = known.iter().find(|issue| issue.certificate.fingerprint == used.fingerprint);
         count += usize::from(found.is_some());
         match found {
-            None if used.last > begin => {
+            // One of after the last look no file was seen to hold.
+            None if used.last > begin && used.first < evidence.seen.end => {
                 problems.push(format!("{} used a certificate that no file held: {used:?}", used.user));
             }
             Some(issue) if issue.certificate.left(used.last) <= 0.0 => {
