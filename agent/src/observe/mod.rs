@@ -10,6 +10,7 @@ pub mod facts;
 mod lately;
 mod modes;
 mod modules;
+mod overrides;
 pub mod proxies;
 pub mod runtime;
 pub mod supplied;
@@ -127,6 +128,8 @@ pub struct Observed {
     pub access: Option<Result<access::Access, String>>,
     /// Other kube-proxies, looked for once the node has joined: a DaemonSet's comes after that.
     pub other_proxies: Vec<proxies::OtherProxy>,
+    /// Drop-ins of others that give the kubelet or kube-proxy another command line, by unit.
+    pub overrides: BTreeMap<&'static str, Vec<PathBuf>>,
     /// What the API server says.
     pub watched: Watched,
     /// Steps that failed, by key.
@@ -201,6 +204,7 @@ pub async fn observe(inputs: &Inputs<'_>, facts: &Facts, desired: Option<&Desire
         proxy_health,
         access: inputs.access.cloned(),
         other_proxies: if twice { proxies::others(root) } else { Vec::new() },
+        overrides: [units::KUBELET, units::KUBE_PROXY].map(|unit| (unit, overrides::of(root, unit))).into(),
         watched: inputs.watched.clone(),
         attempts: inputs.attempts.clone(),
         under_way: inputs.under_way.clone(),

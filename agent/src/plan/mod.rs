@@ -10,6 +10,7 @@ mod kubelet;
 mod modes;
 mod network;
 mod node;
+mod overrides;
 mod phase;
 pub mod preflight;
 mod programs;
@@ -118,18 +119,22 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    /// Whether pods may run here that a restart of docker would stop.
     fn may_have_pods(&self) -> bool {
-        let joined = self.observed.files.get(paths::joined());
-        let kubelet = self.observed.units.get(units::KUBELET);
-        matches!(joined, Some(Ok(Some(_)) | Err(_)))
-            || kubelet.is_some_and(|state| state.as_ref().is_ok_and(UnitState::is_active))
+        may_have_pods(self.observed)
     }
 
     /// Whether the Node was Ready once.
     fn is_joined(&self) -> bool {
         matches!(self.observed.files.get(paths::joined()), Some(Ok(Some(_))))
     }
+}
+
+/// Whether pods may run here that a restart of docker would stop.
+pub fn may_have_pods(observed: &Observed) -> bool {
+    let joined = observed.files.get(paths::joined());
+    let kubelet = observed.units.get(units::KUBELET);
+    matches!(joined, Some(Ok(Some(_)) | Err(_)))
+        || kubelet.is_some_and(|state| state.as_ref().is_ok_and(UnitState::is_active))
 }
 
 /// Whether the kubelet that is installed reaches docker through cri-dockerd.
@@ -195,9 +200,9 @@ fn decide(phase: Phase, view: View<'_>) -> Verdict {
         Phase::Runtime => runtime::verdict(view),
         Phase::Registered => node::registered(view),
         Phase::Network => network::verdict(view),
-        Phase::Kubelet => kubelet::verdict(view),
+        Phase::Kubelet => overrides::told(view, units::KUBELET, kubelet::verdict(view)),
         Phase::ProxyIdentity => identity::proxy(view),
-        Phase::Proxy => proxy::verdict(view),
+        Phase::Proxy => overrides::told(view, units::KUBE_PROXY, proxy::verdict(view)),
         Phase::ServingCert => identity::serving(view),
         Phase::Ready => node::ready(view),
         Phase::Upkeep => upkeep::verdict(view),

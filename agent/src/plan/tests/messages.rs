@@ -1,5 +1,7 @@
 //! What a person reads where something is wrong, word for word: reason, what was found, what was expected.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, json};
 
 use super::parts::{conf, engine_with};
@@ -376,4 +378,20 @@ fn two_kube_proxies_are_told_and_hold_nothing_back() {
         "ProxyTwice: beside `kube-proxy.service` runs another kube-proxy: process 42 in `/kubepods/pod1/c1`"
     );
     assert!(plan.is_ready());
+}
+
+#[test]
+fn who_gives_a_unit_another_command_line_is_told_whether_it_works_or_not() {
+    let drop_in = PathBuf::from("/etc/systemd/system/kube-proxy.service.d/name.conf");
+    let told =
+        "; its command line is not ours but that of `/etc/systemd/system/kube-proxy.service.d/name.conf`";
+    let mut world = World::fresh();
+    settle(&mut world);
+    let proxy = |world: &World| text(&world.plan().verdicts[&Phase::Proxy]);
+    assert!(!proxy(&world).contains("command line"), "{}", proxy(&world));
+    world.edit(|_, observed| drop(observed.overrides.insert(units::KUBE_PROXY, vec![drop_in])));
+    assert_eq!(proxy(&world), format!("ok: kube-proxy{told}"));
+    assert!(world.plan().is_ready());
+    world.edit(|_, observed| observed.proxy_health = Err("/healthz answered 503".to_owned()));
+    assert_eq!(proxy(&world), format!("Unhealthy: kube-proxy: /healthz answered 503{told}"));
 }

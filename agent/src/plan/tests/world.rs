@@ -109,6 +109,7 @@ impl World {
             proxy_health: Err("not active".to_owned()),
             access: None,
             other_proxies: Vec::new(),
+            overrides: BTreeMap::new(),
             watched: Watched::default(),
             attempts: BTreeMap::new(),
             under_way: BTreeSet::new(),

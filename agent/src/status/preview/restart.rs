@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::desired::{DaemonJson, modes, paths, units};
 use crate::observe::{Fact, Observed};
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Step, may_have_pods};
 use crate::ports::systemd::UnitState;
 
 /// A unit that starts anew, and what that means for what runs.
@@ -24,6 +24,16 @@ pub struct Restart {
     pub consequence: &'static str,
 }
 
+/// The units that start anew where a file of theirs changes.
+const STARTED_ANEW: [&str; 6] = [
+    units::DOCKER,
+    units::CONTAINERD,
+    units::CRI_DOCKERD,
+    units::KUBELET,
+    units::KUBE_PROXY,
+    units::FIREWALL,
+];
+
 /// The restarts of `plan`: those that are steps of it, and those that follow because a running unit's files change.
 pub(super) fn restarts(observed: &Observed, plan: &Plan) -> Vec<Restart> {
     let mut restarts = Vec::new();
@@ -37,7 +47,7 @@ pub(super) fn restarts(observed: &Observed, plan: &Plan) -> Vec<Restart> {
             _ => {}
         }
     }
-    for unit in [units::DOCKER, units::CONTAINERD, units::CRI_DOCKERD, units::KUBELET, units::KUBE_PROXY] {
+    for unit in STARTED_ANEW {
         let known = restarts.iter().any(|restart| restart.unit == unit);
         let changed = if known || !runs(observed, unit) { Vec::new() } else { changed_inputs(plan, unit) };
         if changed.is_empty() || is_left_running(observed, unit) {
@@ -71,8 +81,7 @@ fn changes_mode(observed: &Observed, plan: &Plan) -> bool {
 
 /// docker is not restarted for its configuration on a machine that is a node: that would hit pods.
 pub(super) fn is_left_running(observed: &Observed, unit: &str) -> bool {
-    let joined = matches!(observed.files.get(paths::joined()), Some(Ok(Some(_)) | Err(_)));
-    unit == units::DOCKER && (joined || runs(observed, units::KUBELET)) && runs(observed, unit)
+    unit == units::DOCKER && may_have_pods(observed) && runs(observed, unit)
 }
 
 fn changed_inputs(plan: &Plan, unit: &str) -> Vec<String> {
@@ -92,6 +101,7 @@ fn restart(observed: &Observed, unit: &'static str, because: String) -> Restart 
         }
         units::DOCKER => "containers keep running (live-restore)",
         units::KUBE_PROXY => "pods keep running, and the rules of Services stay meanwhile",
+        units::FIREWALL => "pods keep running; nothing is dropped for some milliseconds",
         _ => "pods keep running; none starts or stops meanwhile",
     };
     Restart { unit, because, stops_pods, consequence }

@@ -63,6 +63,7 @@ fn running(files: &[(&Path, FileOnDisk)]) -> Observed {
         proxy_health: Ok(()),
         access: None,
         other_proxies: Vec::new(),
+        overrides: BTreeMap::new(),
         watched: Watched::default(),
         attempts: BTreeMap::new(),
         under_way: BTreeSet::new(),
