@@ -1,6 +1,7 @@
 //! What the kubelet lets anybody do: asked as somebody without credentials would.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 
@@ -9,6 +10,10 @@ use crate::ports::{discovery, http};
 /// The port that answered everybody before Kubernetes 1.11 let it be closed, and that a flag opens to this day
 /// (`--read-only-port`).
 pub const READ_ONLY: u16 = 10_255;
+
+/// The kubelet listens on that port after it does on its own (`startKubelet`, cmd/kubelet/app/server.go), some milliseconds
+/// later, and nothing tells when.
+const BETWEEN: Duration = Duration::from_secs(1);
 
 /// How a kubelet received a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +41,10 @@ pub fn endpoint(node: &Node) -> Option<SocketAddr> {
 /// # Errors
 /// It does not answer, as text.
 pub async fn ask(at: SocketAddr) -> Result<Access, String> {
-    let read_only = http::accepts(SocketAddr::new(at.ip(), READ_ONLY));
-    let (status, has_read_only_port) =
-        futures::join!(discovery::status_for_a_stranger(at, "/pods"), read_only);
-    Ok(Access { at, status: status?, has_read_only_port })
+    let status = discovery::status_for_a_stranger(at, "/pods").await?;
+    tokio::time::sleep(BETWEEN).await;
+    let has_read_only_port = http::accepts(SocketAddr::new(at.ip(), READ_ONLY)).await;
+    Ok(Access { at, status, has_read_only_port })
 }
 
 #[cfg(test)]

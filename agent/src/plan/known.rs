@@ -20,7 +20,7 @@ const UNKNOWN_FLAG: &str = "unknown flag: --";
 const NO_SUCH_FLAG: &str = "this version has no such flag";
 
 /// The first that a log has is told: what says more stands before what says less.
-pub(super) const KNOWN: [Known; 11] = [
+pub(super) const KNOWN: [Known; 12] = [
     // Kubernetes: pkg/kubelet/cm/container_manager_linux.go.
     Known {
         fragment: "running with swap on is not supported",
@@ -70,6 +70,13 @@ pub(super) const KNOWN: [Known; 11] = [
         of: units::KUBELET,
         cause: "the machine has cgroup v1, and kubelet.config.failCgroupV1 forbids it",
         remedy: "boot with systemd.unified_cgroup_hierarchy=1, or kubelet.config.failCgroupV1: false",
+    },
+    // Kubernetes: pkg/kubelet/kubelet.go.
+    Known {
+        fragment: "LimitedSwap but it is only supported with cgroupv2",
+        of: units::KUBELET,
+        cause: "kubelet.config.memorySwap wants cgroup v2, and the machine has v1",
+        remedy: "boot with systemd.unified_cgroup_hierarchy=1, or take memorySwap out",
     },
     // Kubernetes up to 1.23: pkg/kubelet/dockershim/docker_service.go.
     Known {

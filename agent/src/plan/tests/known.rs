@@ -7,7 +7,7 @@ use crate::plan::known::{KNOWN, explain};
 use crate::ports::systemd::UnitState;
 
 /// A line as the journal has it, and what is told.
-const LINES: [(&str, &str); 10] = [
+const LINES: [(&str, &str); 11] = [
     (
         r#"E0101 00:00:00.000000 1 run.go:72] "command failed" err="failed to run Kubelet: running with swap on is not supported, please disable swap or set --fail-swap-on flag to false""#,
         "swap is on: swapoff -a",
@@ -31,6 +31,10 @@ const LINES: [(&str, &str); 10] = [
     (
         r#""command failed" err="failed to validate kubelet configuration, error: kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported""#,
         "the machine has cgroup v1",
+    ),
+    (
+        r#""command failed" err="failed to run Kubelet: swap feature is enabled and LimitedSwap but it is only supported with cgroupv2""#,
+        "kubelet.config.memorySwap wants cgroup v2",
     ),
     (
         r#"failed to run Kubelet: misconfiguration: kubelet cgroup driver: "systemd" is different from docker cgroup driver: "cgroupfs""#,
