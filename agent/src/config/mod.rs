@@ -8,6 +8,8 @@ mod components;
 mod env;
 mod firewall;
 mod fragment;
+#[expect(clippy::disallowed_methods, reason = "asks the machine")]
+mod host;
 mod labels;
 mod merge;
 mod problem;
@@ -34,12 +36,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use fragment::schema;
+pub use host::HostFacts;
 pub(crate) use labels::check_label;
 pub use problem::{ConfigErrors, Problem};
 pub(crate) use problem::{nearest, shown};
 pub use provenance::{Explanation, Leaf, Origin, Provenance};
 pub use shape::{Key, keys};
-pub use sources::{HostFacts, Loaded, Sources, TokenError, load, read_token};
+pub use sources::{Loaded, Sources, TokenError, load, read_token};
 pub(crate) use standalone::verify;
 pub use starter::STARTER;
 pub use tree::SyntaxError;

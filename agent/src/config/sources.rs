@@ -14,7 +14,9 @@ use super::env::env_layer;
 use super::fragment::Fragment;
 use super::merge::{Layer, defaults, merge};
 use super::problem::{Findings, Problem};
-use super::{Config, ConfigErrors, Origin, Provenance, TokenSource, ca, reserved, validate::validate};
+use super::{
+    Config, ConfigErrors, HostFacts, Origin, Provenance, TokenSource, ca, reserved, validate::validate,
+};
 use crate::names::{Invalid, Token};
 
 /// Directories of drop-ins and the file itself, each over those before it.
@@ -65,39 +67,6 @@ impl Sources {
         let files = self.watched().into_iter().flat_map(entries).filter_map(|path| path.metadata().ok());
         files.filter(fs::Metadata::is_file).filter_map(|file| file.modified().ok()).max()
     }
-}
-
-/// What is known of the machine before anything is configured.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HostFacts {
-    /// Its host name, as it is.
-    pub hostname: String,
-    /// How many processors it uses; 0 where that is not known.
-    pub processors: u64,
-    /// Its memory, bytes; 0 where that is not known.
-    pub memory: u64,
-}
-
-impl HostFacts {
-    /// Of this machine.
-    pub fn of_host() -> Self {
-        let memory = rustix::system::sysinfo();
-        let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-        Self {
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            processors: named(&online),
-            memory: memory.totalram.saturating_mul(memory.mem_unit.into()),
-        }
-    }
-}
-
-/// How many numbers a text of the kernel's names, such as `0-3,7`.
-fn named(text: &str) -> u64 {
-    let count = |range: &str| {
-        let (low, high) = range.split_once('-').unwrap_or((range, range));
-        high.parse::<u64>().ok()?.checked_sub(low.parse().ok()?)?.checked_add(1)
-    };
-    text.trim().split(',').filter_map(count).sum()
 }
 
 /// A configuration, and where it came from.
@@ -394,14 +363,4 @@ fn not_configured(sources: &Sources) -> ConfigErrors {
     let problem = Problem::new("", &format!("not configured: {place}"))
         .hint("`kn-agent config init` prints a file to start from");
     ConfigErrors { problems: vec![problem], not_configured: true }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn processors_are_counted_as_the_kernel_lists_them() {
-        for (list, count) in [("0-1\n", 2), ("0\n", 1), ("0-3,7,9-10\n", 7), ("", 0), ("x", 0)] {
-            assert_eq!(super::named(list), count, "{list:?}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::preflight::is_ignored;
 use super::{Step, Verdict, View, bring_up, host, later, newest_write};
 use crate::config::Config;
-use crate::desired::{Desired, firewall, paths, units};
+use crate::desired::{firewall, units};
 use crate::observe::active_since;
 use crate::observe::facts::SEARCHED;
 use crate::reason::Reason;
@@ -77,21 +77,6 @@ fn taken_away(view: View<'_>) -> Option<Step> {
         unit: units::FIREWALL,
         because: format!("{} started after it, and takes every table away", units::NFTABLES),
     })
-}
-
-/// Steps for units of ours that are there and not wanted.
-pub(super) fn retired(view: View<'_>, desired: &Desired) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for &unit in units::OPTIONAL {
-        let path = paths::units().join(unit);
-        let is_wanted = desired.host_files.iter().any(|file| file.path == path);
-        if is_wanted || !matches!(view.observed.files.get(&path), Some(Ok(Some(_)))) {
-            continue;
-        }
-        steps.push(Step::RetireUnit(unit));
-        steps.extend(firewall::leaves(unit).map(|left| Step::RemoveFile(left.to_owned())));
-    }
-    steps
 }
 
 /// Rules for port 4194 that an older kubelet's unit left are taken away once, when the node is Ready: nothing waits for it.

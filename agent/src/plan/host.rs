@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Step, Verdict, View, firewall, later, modes, settings, unit};
 use crate::desired::address::{self, Chosen};
-use crate::desired::{FileSpec, kubelet, units};
+use crate::desired::{Desired, FileSpec, firewall as table, kubelet, paths, units};
 use crate::reason::Reason;
 
 /// The step that puts a file right; `None` where it is.
@@ -29,7 +29,7 @@ pub(super) fn host(view: View<'_>) -> Verdict {
         Ok(chosen) => chosen.map_or_else(String::new, |chosen| format!("; address {chosen}")),
         Err(verdict) => return verdict,
     };
-    let mut steps = firewall::retired(view, desired);
+    let mut steps = retired(view, desired);
     for spec in &desired.host_files {
         match write(view, spec) {
             Ok(step) => {
@@ -70,6 +70,21 @@ pub(super) fn host(view: View<'_>) -> Verdict {
         _ => {}
     }
     Verdict::Act(steps)
+}
+
+/// Steps for units of ours that are there and not wanted.
+fn retired(view: View<'_>, desired: &Desired) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for &unit in units::OPTIONAL {
+        let path = paths::units().join(unit);
+        let is_wanted = desired.host_files.iter().any(|file| file.path == path);
+        if is_wanted || !matches!(view.observed.files.get(&path), Some(Ok(Some(_)))) {
+            continue;
+        }
+        steps.push(Step::RetireUnit(unit));
+        steps.extend(table::leaves(unit).map(|left| Step::RemoveFile(left.to_owned())));
+    }
+    steps
 }
 
 /// Without a way to the API server the node's own address is not known, nor where `node.addressFrom` chooses none: what

@@ -69,6 +69,9 @@ pub const NAMES: &[&str] = &[
     "firewall",
 ];
 
+/// What says that a name to ignore is none of those.
+const UNKNOWN: &str = "ignore";
+
 /// What later phases wait for, each with what stands on it alone. Only a running engine tells its images, and it runs
 /// after these checks; of files that an operator supplies nothing else depends than what uses them; and a network's own
 /// DaemonSet brings its programs, once the node has joined, and may do without a tunnel.
@@ -111,8 +114,10 @@ pub fn checks(view: View<'_>) -> Vec<Check> {
     if !config.firewall.restrict.is_empty() {
         found.push((firewall::CHECK, firewall::check(view)));
     }
-    found.extend(unknown_ignored(view).map(|why| ("ignore", Err((Reason::PreflightFailed, why)))));
+    found.extend(unknown_ignored(view).map(|why| (UNKNOWN, Err((Reason::PreflightFailed, why)))));
     outcomes.extend(found.into_iter().map(|(name, found)| (name, found.into())));
+    // One that is not in the list could not be ignored: its name would be refused.
+    debug_assert!(outcomes.iter().all(|(name, _)| *name == UNKNOWN || NAMES.contains(name)), "{outcomes:?}");
     let check = |(name, outcome)| Check { name, outcome, ignored: is_ignored(view, name) };
     outcomes.into_iter().map(check).collect()
 }

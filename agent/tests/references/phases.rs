@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::table::table;
 
 const HEAD: &str = "A phase acts when every phase it stands on is satisfied; phases that do not stand on one another act at the
-same time. `kn-agent status` shows each by its name.
+same time. `kn-agent status` shows each by its name. Not in the picture: while one unit starts, the start of the next waits for it
+already; and in a join kube-proxy and what belongs to it wait for the kubelet.
 ";
 
 pub(crate) fn text() -> String {

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 
 use crate::cluster::client::{CallError, Cluster};
 use crate::cluster::policy::Claim;
-use crate::cluster::{FIELD_MANAGER, NAMESPACE};
+use crate::cluster::{FIELD_MANAGER, MANAGED_BY, NAMESPACE};
 
 /// What a claim's name begins with; the token's id is the rest.
 pub const CLAIM_PREFIX: &str = "token-";
@@ -123,7 +123,7 @@ fn lease(name: &str, key: &str) -> Lease {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(NAMESPACE.to_owned()),
-            labels: Some([("app.kubernetes.io/managed-by".to_owned(), "kn-agent".to_owned())].into()),
+            labels: Some([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())].into()),
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {
