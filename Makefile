@@ -94,7 +94,8 @@ test: root ## Every test, in the lab too (root)
 test-programs: toolchain
 	cargo test --locked --workspace --no-run
 
-test-long: root deb lab ## Certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
+test-long: root deb lab ## The API server away for 2 minutes; certificates that live for minutes, renewed 10 times in a row and more, on both versions; the figures go to docs/evidence (root, 1 hour)
+	LONG=1 cargo test --locked -p kn-agent-tests --test scenarios -- bad_world:: requests::
 	$(LAB) rotation
 
 lint: toolchain ## Formatting, clippy, dependencies, documentation

@@ -92,5 +92,5 @@ pub(crate) fn configure_lab(node: &Node, control_plane: &ControlPlane, directory
     if node.has_containerd() {
         drop_in("30-runtime.yaml", "runtime: {kind: containerd}\n")?;
     }
-    drop_in("50-lab.yaml", &config_fragment(control_plane.minor()))
+    drop_in("50-lab.yaml", &config_fragment(control_plane.minor())?)
 }

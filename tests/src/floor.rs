@@ -183,7 +183,7 @@ fn install(control_plane: &ControlPlane, node: &Node, identity: &Identity, subne
             .replace("@SUBNET@", subnet)
     };
     let kubelet_config =
-        format!("{KUBELET_CONFIG}{}\n", quirks::kubelet_config(control_plane.minor()).join("\n"));
+        format!("{KUBELET_CONFIG}{}\n", quirks::kubelet_config(control_plane.minor())?.join("\n"));
     let proxy_config = format!("{PROXY_CONFIG}{}\n", quirks::proxy_config().join("\n"));
     for (path, text) in [
         ("/etc/kubernetes/kubelet.yaml", kubelet_config.as_str()),

@@ -11,7 +11,7 @@ use crate::{Run, cgroup};
 
 /// Where to look for a run's traces, also after the run is gone.
 #[derive(Debug)]
-pub(crate) struct Footprint {
+pub struct Footprint {
     directory: PathBuf,
     bridge: PathBuf,
     cgroup_prefix: String,
@@ -19,13 +19,16 @@ pub(crate) struct Footprint {
 
 /// What was found of one kind.
 #[derive(Debug)]
-pub(crate) struct Trace {
-    pub(crate) kind: &'static str,
-    pub(crate) found: Vec<String>,
+pub struct Trace {
+    /// What it is, in the plural.
+    pub kind: &'static str,
+    /// Each by its name.
+    pub found: Vec<String>,
 }
 
 impl Footprint {
-    pub(crate) fn of(run: &Run) -> Self {
+    /// Where a run leaves traces.
+    pub fn of(run: &Run) -> Self {
         Self {
             directory: run.directory().to_owned(),
             bridge: Path::new("/sys/class/net").join(run.bridge()),
@@ -34,7 +37,7 @@ impl Footprint {
     }
 
     /// Looks for every kind of trace.
-    pub(crate) fn traces(&self) -> Result<Vec<Trace>> {
+    pub fn traces(&self) -> Result<Vec<Trace>> {
         let cgroups = cgroup::matching(&self.cgroup_prefix)?;
         let existing = |path: &Path| path.exists().then(|| path.display().to_string()).into_iter().collect();
         Ok(vec![

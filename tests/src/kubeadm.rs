@@ -49,7 +49,7 @@ pub fn init(plane: &ControlPlane, phases: &[&str]) -> Result<()> {
         .replace("@VERSION@", version.trim_start_matches("Kubernetes "))
         .replace("@POD_CIDR@", ControlPlane::POD_CIDR)
         .replace("@SERVICE_CIDR@", ControlPlane::SERVICE_CIDR)
-        .replace("@QUIRKS@", &quirks::kubelet_config(plane.minor()).join("\n"));
+        .replace("@QUIRKS@", &quirks::kubelet_config(plane.minor())?.join("\n"));
     let path = plane.run().directory().join("kubeadm.yaml");
     fs::write(&path, config)?;
     // As kubeadm's own, with the CA in it: 1.20 copies its text.

@@ -72,6 +72,7 @@ pub use cgroup::is_unified;
 pub use containerd::use_ours as use_our_containerd;
 pub use control_plane::{Component, ControlPlane};
 pub use flannel::{FLANNEL_IMAGE, flannel_image};
+pub use footprint::Footprint;
 pub use fresh::Fresh;
 pub use images::{DEMO_IMAGE, PAUSE_IMAGE};
 pub use interrupt::{interrupted, watch_signals};

@@ -37,20 +37,15 @@ mount -t overlay overlay -o "lowerdir=$layers,upperdir=$directory/upper,workdir=
 exec script --quiet --flush --return --command "exec setpriv --pdeathsig KILL sh '$directory/nspawn'" /dev/null
 "#;
 
-/// PID 1 until it becomes systemd: what the host did to a container that is no machine, undone before any unit starts.
-const INIT: &str = r#"#!/bin/sh
-mount -o remount,rw /sys/fs/cgroup
-for hierarchy in /sys/fs/cgroup/*; do
-    [ -d "$hierarchy" ] && mountpoint -q "$hierarchy" && mount -o remount,rw,bind "$hierarchy"
-done
-# The kubelet ends without it.
-[ -e /dev/kmsg ] || mknod /dev/kmsg c 1 11
+/// PID 1 until it becomes systemd.
+const INIT: &str = r"#!/bin/sh
+@QUIRKS@
 ip link set host0 up
 ip address add @ADDRESS@/24 dev host0
 ip route add default via @GATEWAY@
 # nspawn's own death does not reach PID 1.
 exec setpriv --pdeathsig KILL /usr/lib/systemd/systemd @ARGUMENTS@
-"#;
+";
 
 /// What a node is made of.
 #[derive(Debug, Clone)]
@@ -313,6 +308,7 @@ impl Node {
     /// A layer between the root and what the node writes: what the lab adds.
     fn fill_layer(&self, layer: &Path) -> Result<()> {
         let init = INIT
+            .replace("@QUIRKS@", quirks::BEFORE_SYSTEMD)
             .replace("@ADDRESS@", &self.address.to_string())
             .replace("@GATEWAY@", &self.run.host_address().to_string())
             .replace("@ARGUMENTS@", quirks::init_arguments());

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{cache, debian::KEYRING, process::run, say};
+use crate::{cache, debian::KEYRING, process::run, quirks::INOTIFY, say};
 
 /// Programs the lab runs on the host, and the packages that bring them.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -22,10 +22,6 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("strace", "strace"),
 ];
-
-/// Each API server, systemd, docker, kubelet and agent takes a handful of these. Linux lets root have 128 for all
-/// containers together, which four labs use up: "Too many open files", wherever it is met.
-const INOTIFY: (&str, u32) = ("/proc/sys/fs/inotify/max_user_instances", 1024);
 
 /// Raises a limit of the host's that is too low for several labs; until its next boot.
 fn ensure_inotify() -> Result<()> {

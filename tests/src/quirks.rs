@@ -27,6 +27,8 @@ exec runc "$@"
 const OOM_DAEMON_JSON: &str = r#"{"default-runtime": "lab-runc", "runtimes": {"lab-runc": {"path": "/usr/local/sbin/lab-runc"}}}
 "#;
 
+const DAEMON_JSON: &str = "etc/docker/daemon.json";
+
 /// containerd's own way around it. The rest is what Debian's package has in this file.
 const OOM_CONTAINERD: &str = r#"version = 2
 
@@ -64,6 +66,19 @@ pub(crate) const NSPAWN_ARGUMENTS: [&str; 2] = [
     "--system-call-filter=@default @mount @module @privileged @raw-io keyctl bpf add_key request_key perf_event_open",
 ];
 
+/// What the host did to a container that is no machine, undone before any unit starts: control groups are read-only in one,
+/// and a kubelet ends where there is no kernel log.
+pub(crate) const BEFORE_SYSTEMD: &str = r#"mount -o remount,rw /sys/fs/cgroup
+for hierarchy in /sys/fs/cgroup/*; do
+    [ -d "$hierarchy" ] && mountpoint -q "$hierarchy" && mount -o remount,rw,bind "$hierarchy"
+done
+[ -e /dev/kmsg ] || mknod /dev/kmsg c 1 11"#;
+
+/// A limit of the host's, and what it has to be at least. Each API server, systemd, docker, kubelet and agent takes a
+/// handful of these. Linux lets root have 128 for all containers together, which four labs use up: "Too many open
+/// files", wherever it is met.
+pub(crate) const INOTIFY: (&str, u32) = ("/proc/sys/fs/inotify/max_user_instances", 1024);
+
 /// A file of a node's that only the lab needs.
 #[derive(Debug)]
 pub(crate) enum NodeFile {
@@ -71,24 +86,54 @@ pub(crate) enum NodeFile {
     Masked { unit: &'static str },
 }
 
+/// Which causes this host has.
+#[derive(Debug, Clone, Copy)]
+struct Causes {
+    oom_score_is_fixed: bool,
+    cgroups_are_v1: bool,
+    disk_is_nearly_full: bool,
+}
+
+impl Causes {
+    fn found() -> Result<Self> {
+        Ok(Self {
+            oom_score_is_fixed: !may_lower_oom_score()?,
+            cgroups_are_v1: !cgroup::is_unified(),
+            disk_is_nearly_full: is_nearly_full(),
+        })
+    }
+}
+
 /// What each node gets on this host.
 pub(crate) fn node_files() -> Result<Vec<NodeFile>> {
+    Ok(node_files_for(Causes::found()?))
+}
+
+fn node_files_for(causes: Causes) -> Vec<NodeFile> {
     let mut files: Vec<_> = UDEV_UNITS.into_iter().map(|unit| NodeFile::Masked { unit }).collect();
-    if !may_lower_oom_score()? {
+    if causes.oom_score_is_fixed {
         files.push(NodeFile::Content { path: "usr/local/sbin/lab-runc", mode: 0o755, text: OOM_RUNTIME });
-        files.push(NodeFile::Content { path: "etc/docker/daemon.json", mode: 0o644, text: OOM_DAEMON_JSON });
+        files.push(NodeFile::Content { path: DAEMON_JSON, mode: 0o644, text: OOM_DAEMON_JSON });
         files.push(NodeFile::Content {
             path: "etc/containerd/config.toml",
             mode: 0o644,
             text: OOM_CONTAINERD,
         });
     }
-    Ok(files)
+    files
+}
+
+/// docker's configuration as a machine that is booted here has it; `None` where it has none.
+pub(crate) fn daemon_json() -> Result<Option<&'static str>> {
+    Ok(node_files()?.into_iter().find_map(|file| match file {
+        NodeFile::Content { path: DAEMON_JSON, text, .. } => Some(text),
+        _ => None,
+    }))
 }
 
 /// What a configuration of containerd 2 that the scenario brings needs beside it.
 pub(crate) fn containerd_2_drop_in() -> Result<&'static str> {
-    Ok(if may_lower_oom_score()? { "version = 3\n" } else { OOM_CONTAINERD_2 })
+    Ok(if Causes::found()?.oom_score_is_fixed { OOM_CONTAINERD_2 } else { "version = 3\n" })
 }
 
 /// Arguments of PID 1: systemd 257 boots on cgroup v1 only if told so twice.
@@ -97,13 +142,19 @@ pub(crate) fn init_arguments() -> &'static str {
 }
 
 /// Fields of the kubelet's configuration, one a line.
-pub(crate) fn kubelet_config(minor: Minor) -> Vec<&'static str> {
+pub(crate) fn kubelet_config(minor: Minor) -> Result<Vec<&'static str>> {
+    Ok(kubelet_config_for(Causes::found()?, minor))
+}
+
+fn kubelet_config_for(causes: Causes, minor: Minor) -> Vec<&'static str> {
+    let mut fields = Vec::new();
     // The kubelet refuses cgroup v1 since 1.35 unless told otherwise; a machine of today has v2.
-    let mut fields =
-        if cgroup::is_unified() || minor == Minor::V1_20 { Vec::new() } else { vec!["failCgroupV1: false"] };
+    if causes.cgroups_are_v1 && minor != Minor::V1_20 {
+        fields.push("failCgroupV1: false");
+    }
     // Images lie on the host's disk: one that is nearly full with other things would taint every node (the kubelet's
     // limit is 15 % free).
-    if is_nearly_full() {
+    if causes.disk_is_nearly_full {
         fields.push("evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}");
     }
     fields
@@ -122,16 +173,19 @@ pub(crate) fn proxy_config() -> Vec<&'static str> {
 }
 
 /// The fragment of kn-agent's configuration that makes it work in the lab: `/etc/kn-agent/config.d/50-lab.yaml`.
-pub fn config_fragment(minor: Minor) -> String {
+///
+/// # Errors
+/// What this host is like can't be read.
+pub fn config_fragment(minor: Minor) -> Result<String> {
     let mut text = String::from("# What only the lab needs; reasons in tests/src/quirks.rs.\n");
     // There is no registry here: the pause image is imported.
     let _ = writeln!(text, "runtime: {{sandboxImage: '{PAUSE_IMAGE}'}}");
-    for (component, fields) in [("kubelet", kubelet_config(minor)), ("proxy", proxy_config())] {
+    for (component, fields) in [("kubelet", kubelet_config(minor)?), ("proxy", proxy_config())] {
         if !fields.is_empty() {
             let _ = writeln!(text, "{component}: {{config: {{{}}}}}", fields.join(", "));
         }
     }
-    text
+    Ok(text)
 }
 
 fn may_lower_oom_score() -> Result<bool> {
@@ -196,8 +250,8 @@ runtime: {daemonJson: {debug: false}}
             let default = written(minor, "", &[])?;
             // The control: with what the lab adds, each of them is found by the same search.
             let daemon_json = ("etc/docker/daemon.json", OOM_DAEMON_JSON);
-            let lab = written(minor, &config_fragment(minor), &[daemon_json])?;
-            let kubelets = kubelet_config(minor);
+            let lab = written(minor, &config_fragment(minor)?, &[daemon_json])?;
+            let kubelets = kubelet_config(minor)?;
             let mut marks = vec![PAUSE_IMAGE, "kn-agent-lab", "conntrack", "lab-runc"];
             marks.extend(kubelets.iter().filter_map(|field| field.split(':').next()));
             for mark in marks {
@@ -210,6 +264,23 @@ runtime: {daemonJson: {debug: false}}
             );
         }
         Ok(())
+    }
+
+    #[test]
+    fn host_without_a_cause_gets_none_of_what_is_for_it() {
+        let no = Causes { oom_score_is_fixed: false, cgroups_are_v1: false, disk_is_nearly_full: false };
+        let contents = |causes| {
+            let files = node_files_for(causes).into_iter();
+            files.filter(|file| matches!(file, NodeFile::Content { .. })).count()
+        };
+        assert_eq!(contents(no), 0);
+        assert_eq!(contents(Causes { oom_score_is_fixed: true, ..no }), 3);
+        for (minor, of_cgroups) in [(Minor::V1_20, 0), (Minor::V1_36, 1)] {
+            let fields = |causes| kubelet_config_for(causes, minor).len();
+            assert_eq!(fields(no), 0, "{minor}");
+            assert_eq!(fields(Causes { cgroups_are_v1: true, ..no }), of_cgroups, "{minor}");
+            assert_eq!(fields(Causes { disk_is_nearly_full: true, ..no }), 1, "{minor}");
+        }
     }
 
     #[test]

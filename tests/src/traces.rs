@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::Node;
+use crate::{Node, quirks};
 
 /// A kind of trace: what it is, whether the package alone brings it, and the command that prints what it finds.
 const TRACES: [(&str, bool, &str); 10] = [
@@ -70,5 +70,14 @@ pub(crate) fn ensure_none(node: &Node, installed: bool) -> Result<()> {
     for Trace { what, of_package, found } in of(node)? {
         ensure!(found.is_empty() || (installed && of_package), "the machine is not fresh: {what}: {found}");
     }
+    ensure_daemon_json_untouched(node)
+}
+
+/// docker's configuration is what the machine was booted with, byte for byte: none, or the lab's.
+fn ensure_daemon_json_untouched(node: &Node) -> Result<()> {
+    const READ: &str = "[ ! -e /etc/docker/daemon.json ] || cat /etc/docker/daemon.json";
+    let found = node.exec(&["sh", "-c", READ])?;
+    let (text, expected) = (Some(found.as_str()).filter(|text| !text.is_empty()), quirks::daemon_json()?);
+    ensure!(text == expected, "the machine is not fresh: docker's daemon.json is {text:?}, not {expected:?}");
     Ok(())
 }

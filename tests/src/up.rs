@@ -35,7 +35,7 @@ pub fn up(artefacts: &Artefacts, options: &Options<'_>) -> Result<()> {
 /// Writes what another terminal needs, and says how to use it.
 pub(crate) fn publish(control_plane: &ControlPlane, nodes: &[Node]) -> Result<()> {
     let directory = control_plane.run().directory();
-    fs::write(directory.join("50-lab.yaml"), config_fragment(control_plane.minor()))?;
+    fs::write(directory.join("50-lab.yaml"), config_fragment(control_plane.minor())?)?;
     let environment = environment(control_plane, nodes)?;
     fs::write(directory.join("env"), &environment)?;
     explain(&directory.join("env"), &environment);

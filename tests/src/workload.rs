@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{ControlPlane, DEMO_IMAGE, Node, progress::detail, wait_until};
+use crate::{ControlPlane, DEMO_IMAGE, Kubectl, Node, progress::detail, wait_until};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -48,7 +48,7 @@ pub fn prove(control_plane: &ControlPlane, node: &Node) -> Result<()> {
     ensure!(contains(&subnet, &address), "the pod's address {address} is not of the node's podCIDR {subnet}");
     detail(format_args!("pod {address}, of the node's podCIDR {subnet}"));
 
-    let service = text(&kubectl.get(&["service", "hello"])?["spec"]["clusterIP"]);
+    let service = cluster_ip(&kubectl)?;
     let page = wait_until("an answer through the Service", LIMIT, || {
         let curl = ["curl", "--silent", "--fail", "--max-time", "2", &format!("http://{service}/")];
         let output = node.try_exec(&curl)?;
@@ -57,6 +57,10 @@ pub fn prove(control_plane: &ControlPlane, node: &Node) -> Result<()> {
     ensure!(page.starts_with("hello from hello on"), "the Service answers {page:?}");
     detail(format_args!("http://{service}/ (the Service) answers: {}", page.trim()));
     Ok(())
+}
+
+fn cluster_ip(kubectl: &Kubectl) -> Result<String> {
+    kubectl.run(&["get", "service", "hello", "-o", "jsonpath={.spec.clusterIP}"])
 }
 
 /// Executes a program in the pod of [`prove`], and reads its log: both go through the API server to the kubelet, which
@@ -77,6 +81,10 @@ pub fn prove_reachable(control_plane: &ControlPlane) -> Result<()> {
     ensure!(page.starts_with("hello from hello on"), "kubectl exec brought {page:?}");
     kubectl.run(&["logs", "hello"])?;
     detail("kubectl exec and logs reach the pod");
+    let service = format!("http://{}/", cluster_ip(&kubectl)?);
+    let own = kubectl.run(&["exec", "hello", "--", "wget", "-q", "-O", "-", "-T", "5", &service])?;
+    ensure!(own == page, "the pod's Service answers the pod {own:?}");
+    detail("the pod reaches itself through its Service");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{stages::Stage, watch::ReadyWatch};
+use super::{idle, stages::Stage, watch::ReadyWatch};
 use crate::{
     ControlPlane, Minor, Node,
     agent::{self, Agent},
@@ -45,6 +45,7 @@ pub(super) struct Joined {
     pub(super) timed: Timed,
     pub(super) ready_notice_ms: f64,
     pub(super) timeline: String,
+    pub(super) requests: usize,
 }
 
 impl Bench<'_> {
@@ -55,6 +56,7 @@ impl Bench<'_> {
         node.exec(&["systemctl", "stop", "kn-agent.path"])?;
         let configuration = self.agent.configuration(self.control_plane, node)?;
         agent::configure_lab(node, self.control_plane, "/etc/kn-agent")?;
+        let requests = idle::requests(self.control_plane)?;
         node.put("/etc/kn-agent/config.yaml", configuration, 0o600)?;
         let timed = self.timed(&["kn-agent.service"], &["systemctl", "start", "--no-block", "kn-agent"])?;
         let begun = property(node, "kn-agent.service", "ExecMainStartTimestampMonotonic")?;
@@ -65,6 +67,7 @@ impl Bench<'_> {
             timed,
             ready_notice_ms: milliseconds(notified.saturating_sub(begun)),
             timeline: node.exec(&["kn-agent", "timeline"])?,
+            requests: idle::requests(self.control_plane)? - requests,
         })
     }
 

@@ -125,9 +125,12 @@ fn field(text: &str, name: &str) -> Result<u64> {
 }
 
 /// Requests by agents on nodes in the audit log; the approver's, from the host, go by another user.
-fn requests(control_plane: &ControlPlane) -> Result<usize> {
+pub(super) fn requests(control_plane: &ControlPlane) -> Result<usize> {
     let mut ids = std::collections::BTreeSet::new();
-    for line in fs::read_to_string(control_plane.audit_log())?.lines() {
+    let log = fs::read_to_string(control_plane.audit_log())?;
+    // What is behind the last end of a line is still being written.
+    let (whole, _) = log.rsplit_once('\n').unwrap_or_default();
+    for line in whole.lines() {
         let event: Value = serde_json::from_str(line)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let user = text(&event["user"]["username"]);

@@ -47,6 +47,12 @@ const IDLE_LIMIT: u64 = 3;
 /// Most that `kn-agent status` may take, milliseconds.
 pub const STATUS_LIMIT: f64 = 20.0;
 
+/// Most requests that a join may make.
+const REQUESTS_LIMIT: f64 = 15.0;
+
+/// Most bytes that the program may have.
+const SIZE_LIMIT: u64 = 12 << 20;
+
 /// Seconds of looking at an idle daemon on every version after the first.
 const IDLE_AGAIN: u64 = 60;
 
@@ -83,6 +89,10 @@ pub struct Results {
     pub ready_notice: Series,
     /// What the sandbox has to do with that.
     pub cost: sandbox::Cost,
+    /// Requests of a join, from the daemon's start to its Ready.
+    pub requests: Series,
+    /// Bytes of the program as it is installed.
+    pub size: u64,
     /// `kn-agent status`, milliseconds.
     pub status: Series,
     /// The idle daemon.
@@ -97,6 +107,15 @@ impl Results {
         let median = self.agent.median();
         (median / self.floor.median(), median / self.registered_floor.median())
     }
+
+    /// Fails where the program, or what it asks of the API server, is larger than allowed.
+    pub fn ensure_small(&self) -> Result<()> {
+        let (least, requests, size) = (self.requests.quantile(0.0), self.requests.quantile(1.0), self.size);
+        ensure!(least >= 1.0, "a join made no request: the search in the audit log finds nothing");
+        ensure!(requests <= REQUESTS_LIMIT, "a join made {requests} requests, at most {REQUESTS_LIMIT}");
+        ensure!(size > 0 && size <= SIZE_LIMIT, "the program has {size} bytes, at most {SIZE_LIMIT}");
+        self.idle.ensure_small()
+    }
 }
 
 /// Measures, saying each figure as it comes.
@@ -109,6 +128,8 @@ pub fn measure(artefacts: &Artefacts, name: &str, rounds: Rounds) -> Result<Resu
     let (_, approver) = agent.set_up(&control_plane)?;
     let node = Node::boot(control_plane.run(), artefacts, "worker-1")?;
     agent.install(&node)?;
+    results.size =
+        node.exec(&["stat", "--dereference", "--format=%s", "/usr/bin/kn-agent"])?.trim().parse()?;
     let fresh = Fresh::of(&node)?;
     let bench = Bench { control_plane: &control_plane, node: &node, agent: &agent, fresh: &fresh };
 
@@ -156,6 +177,7 @@ fn pairs(bench: &Bench<'_>, count: u32, results: &mut Results) -> Result<()> {
         timelines.push((t, joined.timeline));
         results.agent.push(t);
         results.ready_notice.push(joined.ready_notice_ms);
+        results.requests.push(f64::from(u32::try_from(joined.requests)?));
         results.floor.push(f);
         results.registered_floor.push(g);
         for (stages, timed) in results.stages.iter_mut().zip([&joined.timed, &floor, &registered]) {
@@ -183,7 +205,7 @@ pub fn run(versions: &[Minor], rounds: Rounds, path: &Path) -> Result<()> {
         let (to_floor, _) = result.ratios();
         ensure!(to_floor <= RATIO_LIMIT, "{}: T/F is {to_floor:.3}, at most {RATIO_LIMIT}", result.version);
         let own = result.ready_notice.median() - result.cost.sandbox.median();
-        result.idle.ensure_small()?;
+        result.ensure_small()?;
         let status = result.status.median();
         ensure!(status <= STATUS_LIMIT, "`kn-agent status` takes {status:.1} ms, at most {STATUS_LIMIT}");
         ensure!(own <= READY_LIMIT, "{}: READY=1 after {own:.1} ms, at most {READY_LIMIT}", result.version);

@@ -42,6 +42,8 @@ fn section(result: &Results) -> String {
     row(&mut text, "`/bin/true` in the daemon's sandbox, to its end, ms", &result.cost.sandbox, 1);
     row(&mut text, "the daemon without its sandbox to READY=1, ms", &result.cost.bare, 1);
     row(&mut text, "`kn-agent status`, ms", &result.status, 1);
+    row(&mut text, "requests of a join, to the daemon's own Ready", &result.requests, 0);
+    let _ = write!(text, "\nThe program as installed: {} bytes.\n", result.size);
     let _ = write!(text, "\nIdle on a joined node: {}.\n", result.idle);
     let arms: Vec<_> = ["T", "F", "G"].into_iter().zip(&result.stages).collect();
     let _ = write!(text, "\nWhat starts one after the other, medians:\n\n{}", stages::table(&arms));

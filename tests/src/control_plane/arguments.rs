@@ -101,9 +101,11 @@ impl ControlPlane {
             format!("--service-account-private-key-file={}", file("sa.key")),
             "--use-service-account-credentials=true".to_owned(),
             "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
-            "--allocate-node-cidrs=true".to_owned(),
-            format!("--cluster-cidr={}", Self::POD_CIDR),
         ]);
+        if self.gives_blocks {
+            let block = format!("--cluster-cidr={}", Self::POD_CIDR);
+            arguments.extend(["--allocate-node-cidrs=true".to_owned(), block]);
+        }
         if let Some(life) = self.life {
             arguments.push(format!("--cluster-signing-duration={}s", self.signed_for(life).as_secs()));
         }

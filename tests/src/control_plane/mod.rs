@@ -113,6 +113,7 @@ pub struct ControlPlane {
     pki: Pki,
     run: Arc<Run>,
     life: Option<Duration>,
+    gives_blocks: bool,
 }
 
 impl ControlPlane {
@@ -135,7 +136,8 @@ impl ControlPlane {
         let run = Run::start(name)?;
         let pki = Pki::create(run.subdirectory("pki")?)?;
         let (ports, kubernetes) = (Ports::choose(&run)?, artefacts.kubernetes.clone());
-        let mut plane = Self { running: BTreeMap::new(), ports, kubernetes, pki, run, life };
+        let mut plane =
+            Self { running: BTreeMap::new(), ports, kubernetes, pki, run, life, gives_blocks: true };
         plane.write_identities()?;
         for component in Component::ALL {
             plane.start_component(component)?;
@@ -232,6 +234,13 @@ impl ControlPlane {
         })?;
         kubectl.run(&["delete", "csr", "lab-probe"])?;
         Ok(())
+    }
+
+    /// Has the controller-manager give Nodes their blocks of pod addresses, or not, from now on.
+    pub fn give_blocks(&mut self, whether: bool) -> Result<()> {
+        self.gives_blocks = whether;
+        self.stop_component(Component::ControllerManager);
+        self.start_component(Component::ControllerManager)
     }
 
     /// Stops a part with SIGTERM and waits until it is gone.

@@ -79,13 +79,25 @@ fn prepare(node: &Node, image: &Path) -> Result<()> {
 impl Two {
     /// Both nodes are on their way. A placeholder on the first is named before it joins.
     fn start() -> Result<Self> {
-        let scenario = Scenario::start("flannel", Minor::V1_36)?;
+        let mut scenario = Scenario::start("flannel", Minor::V1_36)?;
         let image = flannel_image(&Artefacts::ensure(Minor::V1_36)?)?;
         prepare(&scenario.node, &image)?;
         scenario.node.put("/etc/cni/net.d/10-default.conf", PLACEHOLDER, 0o644)?;
         scenario.configure(&scenario.fresh_config()?)?;
         scenario.wait_trouble("CniConflict", &["10-default.conf", "10-flannel.conflist"], JOIN)?;
+        scenario.control_plane.give_blocks(false)?;
         scenario.node.exec(&["rm", "/etc/cni/net.d/10-default.conf"])?;
+        let marks = ["flanneld ends without", "--allocate-node-cidrs"];
+        say(format_args!("no block: {}", scenario.wait_trouble("PodCidrMissing", &marks, JOIN)?));
+        wait_until("the kubelet to run", JOIN, || {
+            Ok((scenario.unit("kubelet.service", "ActiveState")? == "active").then_some(()))
+        })?;
+        let block = || {
+            scenario.control_plane.kubectl()?.run(&["get", "node", NODE, "-o", "jsonpath={.spec.podCIDR}"])
+        };
+        ensure!(block()?.is_empty(), "it has a block: {}", block()?);
+        scenario.wait_trouble("PodCidrMissing", &marks, SOON)?;
+        scenario.control_plane.give_blocks(true)?;
         let other = scenario.join_another_with(OTHER, |node| prepare(node, &image))?;
         let kubectl = scenario.control_plane.kubectl()?;
         Ok(Self { scenario, other, kubectl })

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use lab::{Artefacts, DEMO_IMAGE, Machine, Minor, PAUSE_IMAGE, say, wait_until};
 use serde_json::json;
 
@@ -77,13 +77,7 @@ impl Emulated {
         Ok(())
     }
 
-    /// What a container may use is in the cgroup that it is in.
-    fn pods_are_bounded(&self) -> Result<String> {
-        const LIMIT: &str = "
-container=$(docker ps --quiet --filter label=io.kubernetes.pod.name=bounded --filter label=io.kubernetes.container.name=one)
-pid=$(docker inspect --format '{{.State.Pid}}' ${container:?no such pod runs})
-path=/sys/fs/cgroup$(sed 's/^0:://' /proc/$pid/cgroup)
-echo $path $(cat $path/memory.max)";
+    fn run_bounded_pod(&self) -> Result<()> {
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -93,7 +87,7 @@ echo $path $(cat $path/memory.max)";
                 "automountServiceAccountToken": false,
                 "terminationGracePeriodSeconds": 0,
                 "containers": [{"name": "one", "image": DEMO_IMAGE, "imagePullPolicy": "Never",
-                    "resources": {"limits": {"memory": "48Mi"}}}],
+                    "resources": {"requests": {"memory": "24Mi"}, "limits": {"memory": "48Mi"}}}],
             },
         });
         let kubectl = self.scenario.control_plane.kubectl()?;
@@ -101,7 +95,17 @@ echo $path $(cat $path/memory.max)";
             Ok(kubectl.run(&["get", "serviceaccount", "default"]).ok())
         })?;
         kubectl.apply(&pod.to_string())?;
-        kubectl.run(&["wait", "--for=condition=Ready", "pod/bounded", "--timeout=120s"])?;
+        kubectl.run(&["wait", "--for=condition=Ready", "pod/bounded", "--timeout=120s"]).map(drop)
+    }
+
+    /// What a container may use is in the cgroup that it is in.
+    fn pods_are_bounded(&self) -> Result<String> {
+        const LIMIT: &str = "
+container=$(docker ps --quiet --filter label=io.kubernetes.pod.name=bounded --filter label=io.kubernetes.container.name=one)
+pid=$(docker inspect --format '{{.State.Pid}}' ${container:?no such pod runs})
+path=/sys/fs/cgroup$(sed 's/^0:://' /proc/$pid/cgroup)
+echo $path $(cat $path/memory.max)";
+        self.run_bounded_pod()?;
         let limit = self.machine.sh(LIMIT)?;
         ensure!(limit.contains("/kubepods.slice/") && limit.trim().ends_with(" 50331648"), "{limit}");
         Ok("a container's `memory.max` is its limit".to_owned())
@@ -164,10 +168,11 @@ rmdir /sys/fs/cgroup/kube/daemons
 systemctl restart --no-block kubelet";
 
 /// The first is part of every test run.
-const ROUNDS: [Round; 3] = [
+const ROUNDS: [Round; 4] = [
     ("cgroup v2, driver systemd, slices that systemd makes", slices),
     ("cgroup v2, driver cgroupfs, directories that the kubelet's unit makes", directories),
     ("kube-proxy in the mode ipvs, then iptables", ipvs),
+    ("cgroup v2, containerd with the driver systemd, pods that may swap", containerd),
 ];
 
 fn slices(emulated: &Emulated) -> Result<String> {
@@ -197,6 +202,42 @@ fn directories(emulated: &Emulated) -> Result<String> {
     emulated.wait_ready()?;
     emulated
         .reserves("kube/daemons", &[before, vec!["./kubepods".to_owned(), "./docker".to_owned()]].concat())
+}
+
+/// Its images come from files; docker, which has them, is stopped for good.
+fn containerd(emulated: &Emulated) -> Result<String> {
+    const EXPORT: &str = "
+set -e
+mkdir -p /opt/images
+systemctl start docker
+docker save --output /opt/images/all.tar kn-agent-lab/pause:1 kn-agent-lab/demo:1
+systemctl disable --now docker.service docker.socket containerd.service";
+    const SETTINGS: &str = "runtime: {kind: containerd, images: /opt/images}
+kubelet: {config: {failSwapOn: false, memorySwap: {swapBehavior: LimitedSwap}}}
+";
+    const SCOPE: &str = "
+set -e
+container=$(ctr --namespace k8s.io containers list --quiet 'labels.\"io.kubernetes.container.name\"==one')
+pid=$(ctr --namespace k8s.io tasks list | awk -v id=\"$container\" '$1 == id { print $2 }')
+path=/sys/fs/cgroup$(sed 's/^0:://' /proc/${pid:?no such container runs}/cgroup)
+echo $path $(cat $path/memory.max) $(cat $path/memory.swap.max)";
+    emulated.machine.sh(EXPORT)?;
+    emulated.machine.sh(SWAP_ON)?;
+    emulated.configure(SETTINGS)?;
+    emulated.wait_ready()?;
+    ensure!(emulated.machine.sh("stat -fc %T /sys/fs/cgroup")?.trim() == "cgroup2fs");
+    let containerd = emulated.machine.sh("containerd config dump | grep SystemdCgroup")?;
+    ensure!(containerd.trim() == "SystemdCgroup = true", "{containerd}");
+    let kubelet = emulated.machine.sh("cat /etc/kubernetes/kubelet.yaml")?;
+    ensure!(kubelet.contains("swapBehavior: LimitedSwap"), "{kubelet}");
+    emulated.run_bounded_pod()?;
+    let scope = emulated.machine.sh(SCOPE)?;
+    let words: Vec<&str> = scope.split_whitespace().collect();
+    let [path, memory, swap] = words[..] else { bail!("{scope}") };
+    ensure!(path.contains("/kubepods.slice/") && memory == "50331648", "{scope}");
+    // Its share of the swap is that of its request in the memory.
+    ensure!(swap.parse::<u64>()? > 0, "{scope}");
+    Ok(format!("a container's `memory.max` is its limit, its `memory.swap.max` {swap}"))
 }
 
 fn ipvs(emulated: &Emulated) -> Result<String> {

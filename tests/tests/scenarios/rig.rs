@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Artefacts, Component, ControlPlane, Minor, Node, Run};
+use lab::{Artefacts, Component, ControlPlane, Footprint, Minor, Node, Run};
 
 /// Variables that name directories of programs, the one that wins first.
 const GIVEN: [&str; 2] = ["KN_AGENT_LAB_KUBERNETES", "KUBEBUILDER_ASSETS"];
@@ -57,6 +58,26 @@ fn failed_command_carries_what_it_said() -> Result<()> {
     // A program of the node's is in the node's cgroups, not in the harness's.
     let cgroups = node.exec(&["cat", "/proc/self/cgroup"])?;
     assert!(!cgroups.contains("/.."), "{cgroups}");
+    Ok(())
+}
+
+#[test]
+fn failed_test_leaves_nothing() -> Result<()> {
+    let artefacts = Artefacts::ensure(Minor::V1_36)?;
+    let control_plane = ControlPlane::start("lab-failed", &artefacts)?;
+    let node = Node::boot(control_plane.run(), &artefacts, "worker-1")?;
+    let footprint = Footprint::of(control_plane.run());
+    for trace in footprint.traces()? {
+        ensure!(!trace.found.is_empty(), "no {} of a lab that runs: the search is wrong", trace.kind);
+    }
+    let failed = thread::spawn(move || {
+        let _lab = (node, control_plane);
+        panic!("on purpose: a test that fails");
+    });
+    ensure!(failed.join().is_err(), "it did not fail");
+    for trace in footprint.traces()? {
+        ensure!(trace.found.is_empty(), "{} are left: {:?}", trace.kind, trace.found);
+    }
     Ok(())
 }
 

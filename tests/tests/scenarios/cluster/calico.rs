@@ -1,6 +1,7 @@
 //! calico's real release against a real API server: refused where its controllers are not as they must be, applied, and
 //! watched; and controllers of ours, whose every right is missed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
@@ -121,6 +122,8 @@ pub(crate) fn controllers_of_ours_have_just_their_rights(admin: &Admin<'_>) -> R
     for (release, host, count) in
         [(calico_manifest("calico.yaml")?, json!(null), 42), (with_etcd()?, json!(true), 14)]
     {
+        admin.applied(&release)?;
+        let theirs = rights(&admin.kubectl.get(&["clusterrole", CONTROLLERS])?);
         admin.kubectl.run(&["delete", "deployment,serviceaccount", "-n", "kube-system", CONTROLLERS])?;
         admin.kubectl.run(&["delete", "clusterrole,clusterrolebinding", CONTROLLERS])?;
         let release = without_controllers(&release);
@@ -139,6 +142,9 @@ pub(crate) fn controllers_of_ours_have_just_their_rights(admin: &Admin<'_>) -> R
         ensure!(pod["containers"][0]["image"] == "docker.io/calico/kube-controllers:v3.28.5", "{pod}");
         let rights = rights(&admin.kubectl.get(&["clusterrole", CONTROLLERS])?);
         ensure!(rights.len() == count, "{} rights: {rights:?}", rights.len());
+        // What its makers let their controllers do is a list that is not ours.
+        let (ours, theirs) = (BTreeSet::from_iter(&rights), BTreeSet::from_iter(&theirs));
+        ensure!(ours == theirs, "ours {ours:?}, the release's {theirs:?}");
         every_right_is_needed(admin, &rights)?;
         // What is not its business.
         for other in [("", "secrets", "list"), ("", "pods", "delete"), ("apps", "deployments", "list")] {

@@ -4,6 +4,7 @@ pub(crate) mod deaf_bus;
 pub(crate) mod early;
 pub(crate) mod labels;
 pub(crate) mod lossy_bus;
+pub(crate) mod name_service;
 pub(crate) mod talker;
 mod turn;
 
@@ -159,7 +160,7 @@ impl Scenario {
         if node.has_containerd() {
             node.put("/etc/kn-agent/config.d/30-runtime.yaml", "runtime: {kind: containerd}\n", 0o644)?;
         }
-        let lab = lab::config_fragment(self.control_plane.minor());
+        let lab = lab::config_fragment(self.control_plane.minor())?;
         node.put("/etc/kn-agent/config.d/50-lab.yaml", lab, 0o644)
     }
 
