@@ -59,7 +59,7 @@ bench: root deb lab ## Speed and size against the least there could be; the figu
 	$(LAB) bench
 
 crash: root deb lab ## kill -9 before, within and after each step of a join; the table goes to docs/evidence (root, 12 minutes)
-	$(LAB) crash --evidence docs/evidence/crash.md --kubernetes $(KUBERNETES)
+	$(LAB) crash --evidence docs/evidence/crash-$(KUBERNETES).md --kubernetes $(KUBERNETES)
 
 differential: lab-toolchain ## The approver and the label rule against Kubernetes' own code, 120,000 requests; the table goes to docs/evidence (2 minutes)
 	KN_AGENT_LAB_DIFFERENTIAL=$(CURDIR)/docs/evidence/differential.md cargo test --locked -p kn-agent-tests --test differential
