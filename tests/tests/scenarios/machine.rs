@@ -246,8 +246,9 @@ fn ipvs(emulated: &Emulated) -> Result<String> {
     const API_SERVER: &str = "0A600001:01BB";
     emulated.configure("proxy: {mode: ipvs}\n")?;
     emulated.wait_ready()?;
-    let servers = emulated.machine.sh(SERVERS)?;
-    ensure!(servers.contains(API_SERVER), "{servers}");
+    let servers = wait_until("the API server's Service in ipvs", SLOW, || {
+        Ok(Some(emulated.machine.sh(SERVERS)?).filter(|servers| servers.contains(API_SERVER)))
+    })?;
     emulated.reaches_the_api_server_by_its_service()?;
 
     emulated.machine.put(DROP_IN, "proxy: {mode: iptables}\n", 0o600)?;
