@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use kn_agent::cli::Cli;
@@ -26,5 +27,8 @@ fn main() -> ExitCode {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
     };
-    runtime.block_on(cli.run(&mut std::io::stdout(), &mut std::io::stderr()))
+    let code = runtime.block_on(cli.run(&mut std::io::stdout(), &mut std::io::stderr()));
+    // What is written to a disk is finished; a look-up of a name, which the C library does not let go of, is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
 }

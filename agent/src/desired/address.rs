@@ -44,6 +44,39 @@ impl Default for Found {
     }
 }
 
+/// Where an API server is that goes by a name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ByName {
+    /// It has not been looked up yet, or need not be.
+    #[default]
+    Unknown,
+    /// On this machine: the way there says nothing of the node's address.
+    Here,
+    /// On another, and this is the source address on the way there.
+    Route(IpAddr),
+    /// Why that can't be told now.
+    Failed(String),
+}
+
+/// Whether the node has joined, and the address it then had from a name, which stays its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Joined {
+    /// It has not.
+    #[default]
+    No,
+    /// It has, and this is remembered.
+    As(Option<IpAddr>),
+}
+
+/// Why there is no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// It must be mended.
+    Trouble(String),
+    /// The way to the API server is not known yet.
+    NotYet(String),
+}
+
 /// The node's address and what it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
@@ -63,6 +96,8 @@ pub enum Source {
     Network(Cidr, String, Option<&'static str>),
     /// The route to the API server.
     Route,
+    /// The one it joined with, where the API server goes by a name: what that leads to may change, a node's address not.
+    Joined,
 }
 
 impl fmt::Display for Chosen {
@@ -75,6 +110,7 @@ impl fmt::Display for Chosen {
                 because.map_or(Ok(()), |because| write!(f, ", {because}"))
             }
             Source::Route => write!(f, "{address}, from the route to the API server"),
+            Source::Joined => write!(f, "{address}, the one it has been"),
         }
     }
 }
@@ -87,14 +123,70 @@ impl fmt::Display for Chosen {
 /// Where no interface has an address in any of the networks, or the first network that has any has several and none of
 /// them is known to be the node's: the one the kubelet runs with, or the one on the way to the API server. A floating
 /// address that joins the node's own in its network changes nothing thus.
-pub fn choose(config: &Config, facts: &Facts) -> Result<Option<Chosen>, String> {
+pub fn choose(config: &Config, facts: &Facts) -> Result<Option<Chosen>, Lack> {
     let networks = &config.node.address_from;
     if let Some(address) = config.node.address {
         return Ok(Some(Chosen { address, from: Source::Written }));
     }
     if networks.is_empty() {
-        return Ok(facts.route_address.map(|address| Chosen { address, from: Source::Route }));
+        return on_the_way(config, facts);
     }
+    in_a_network(networks, facts).map(Some).map_err(Lack::Trouble)
+}
+
+/// The source address of the route to the API server. Where that goes by a name, the one of the first look-up for good: a node
+/// that joined without goes on without.
+fn on_the_way(config: &Config, facts: &Facts) -> Result<Option<Chosen>, Lack> {
+    let by_route = |address| Chosen { address, from: Source::Route };
+    let server = &config.cluster.server;
+    if server.address().is_some() {
+        return Ok(facts.route_address.map(by_route));
+    }
+    let not_yet = |why: String| Err(Lack::NotYet(why));
+    match (facts.joined, &facts.by_name) {
+        (Joined::As(remembered), _) => match remembered.or(facts.written_address) {
+            Some(address) if is_gone(facts, address) => Err(Lack::Trouble(format!(
+                "no interface has {address}, with which this node joined; if it is another for good, write node.address"
+            ))),
+            kept => Ok(kept.map(|address| Chosen { address, from: Source::Joined })),
+        },
+        (Joined::No, ByName::Here) => Ok(None),
+        (Joined::No, ByName::Route(address)) if !is_gone(facts, *address) => Ok(Some(by_route(*address))),
+        (Joined::No, ByName::Failed(why)) => not_yet(format!("cannot look up `{}`: {why}", server.host())),
+        (Joined::No, _) => not_yet(format!("looking up `{}`", server.host())),
+    }
+}
+
+/// Whether the node's address hangs on where an API server is that goes by a name.
+pub fn is_looked_up(config: &Config, facts: &Facts) -> bool {
+    is_by_name(config) && facts.joined == Joined::No
+}
+
+/// Whether what was looked up holds no more: the address has left this machine.
+pub fn is_outdated(facts: &Facts) -> bool {
+    matches!(facts.by_name, ByName::Route(address) if is_gone(facts, address))
+}
+
+/// What a node remembers when it has joined: the address that it has by a name, also while it is told another.
+pub fn to_remember(config: &Config, facts: &Facts) -> Option<IpAddr> {
+    match facts.joined {
+        _ if config.cluster.server.address().is_some() => None,
+        Joined::As(Some(address)) => Some(address),
+        _ if is_by_name(config) => choose(config, facts).ok().flatten().map(|chosen| chosen.address),
+        _ => None,
+    }
+}
+
+fn is_by_name(config: &Config) -> bool {
+    let node = &config.node;
+    config.cluster.server.address().is_none() && node.address.is_none() && node.address_from.is_empty()
+}
+
+fn is_gone(facts: &Facts, address: IpAddr) -> bool {
+    matches!(&facts.addresses, Found::Known(all) if !all.iter().any(|local| local.address == address))
+}
+
+fn in_a_network(networks: &[Cidr], facts: &Facts) -> Result<Chosen, String> {
     let all = match &facts.addresses {
         Found::Known(all) => all,
         Found::Unknown(why) => return Err(format!("node.addressFrom: {why}")),
@@ -121,7 +213,7 @@ pub fn choose(config: &Config, facts: &Facts) -> Result<Option<Chosen>, String> 
             },
         };
         let from = Source::Network(*network, local.interface.clone(), because);
-        return Ok(Some(Chosen { address: local.address, from }));
+        return Ok(Chosen { address: local.address, from });
     }
     Err(nowhere_inside(networks, all))
 }

@@ -71,7 +71,12 @@ pub struct Facts {
     pub resolv_conf: PathBuf,
     /// The address on the way to the API server.
     pub route_address: Option<IpAddr>,
-    /// The address that the kubelet's unit on disk has; looked at only where the configuration names networks.
+    /// Where the API server is, if it goes by a name and the node's address hangs on that.
+    pub by_name: address::ByName,
+    /// Whether the node has joined, and the address it then had; looked at only where the API server goes by a name.
+    pub joined: address::Joined,
+    /// The address that the kubelet's unit on disk has; looked at only where the configuration names networks, or the API
+    /// server by a name.
     pub written_address: Option<IpAddr>,
     /// The machine's addresses; looked at only where the configuration speaks of them.
     pub addresses: address::Found,

@@ -121,6 +121,11 @@ impl ApiServerUrl {
         &self.host
     }
 
+    /// The host where it is an address; `None` where it is a name.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
     /// The port; 443 where none is written.
     pub fn port(&self) -> u16 {
         self.port

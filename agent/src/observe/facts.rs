@@ -1,10 +1,10 @@
 //! Facts that are slow and stable: programs and their versions, the way to the API server, the host's ways.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{modes, supplied};
+use super::{modes, route, supplied};
 use crate::config::{Config, HostFacts, RuntimeKind};
 use crate::desired::dns::{self, ClusterDns};
 use crate::desired::{
@@ -46,7 +46,9 @@ pub fn quick(root: &Root, config: &Config) -> Facts {
         engine_cgroup_driver: None,
         modes: modes::means(root, config),
         resolv_conf: resolv_conf(root),
-        route_address: route_address(config),
+        route_address: route::by_address(config),
+        by_name: address::ByName::Unknown,
+        joined: joined(root, config),
         written_address: written_address(root, config),
         addresses: local_addresses(config),
         cluster_dns: ClusterDns::Unknown,
@@ -85,6 +87,7 @@ pub fn after(before: &Facts, fresh: Facts, engine_cgroup_driver: Option<String>)
         engine_cgroup_driver,
         // A route that is gone for a moment takes no address out of a running kubelet's unit.
         route_address: fresh.route_address.or(before.route_address),
+        by_name: before.by_name.clone(),
         // Nor does a certificate that is being replaced change the kubelet's configuration.
         supplied_serves: fresh.supplied_serves.or(before.supplied_serves),
         cluster_dns: before.cluster_dns,
@@ -239,25 +242,31 @@ pub fn written_dns(root: &Root, config: &Config) -> ClusterDns {
     file.map_or(ClusterDns::Unknown, |file| ClusterDns::written(&file.content))
 }
 
-/// The source address the kernel chooses for the API server; no packet is sent. `None` where the server is a name: the
-/// kubelet then finds its address itself.
-fn route_address(config: &Config) -> Option<IpAddr> {
-    let host: IpAddr = config.cluster.server.host().parse().ok()?;
-    let any: SocketAddr = if host.is_ipv4() { "0.0.0.0:0".parse().ok()? } else { "[::]:0".parse().ok()? };
-    let socket = UdpSocket::bind(any).ok()?;
-    socket.connect((host, config.cluster.server.port())).ok()?;
-    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+/// The second line of what is remembered of a join.
+fn joined(root: &Root, config: &Config) -> address::Joined {
+    if config.cluster.server.address().is_some() {
+        return address::Joined::No;
+    }
+    match root.read(paths::joined()) {
+        Ok(None) => address::Joined::No,
+        Ok(Some(file)) => {
+            let text = String::from_utf8_lossy(&file.content);
+            address::Joined::As(text.lines().nth(1).and_then(|line| line.parse().ok()))
+        }
+        Err(_) => address::Joined::As(None),
+    }
 }
 
 fn written_address(root: &Root, config: &Config) -> Option<IpAddr> {
+    let is_asked = !config.node.address_from.is_empty() || config.cluster.server.address().is_none();
     let unit = paths::units().join(units::KUBELET);
     let read = || root.read(&unit).ok()?;
-    let file = (!config.node.address_from.is_empty()).then(read).flatten()?;
-    address::written(&file.content)
+    address::written(&is_asked.then(read).flatten()?.content)
 }
 
 fn local_addresses(config: &Config) -> address::Found {
-    if config.node.address.is_none() && config.node.address_from.is_empty() {
+    let node = &config.node;
+    if node.address.is_none() && node.address_from.is_empty() && config.cluster.server.address().is_some() {
         return address::Found::default();
     }
     addresses::all().map_or_else(|failure| address::Found::Unknown(failure.message), address::Found::Known)

@@ -12,6 +12,7 @@ mod modes;
 mod modules;
 mod overrides;
 pub mod proxies;
+pub mod route;
 pub mod runtime;
 pub mod supplied;
 pub mod token;

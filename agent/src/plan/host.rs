@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Step, Verdict, View, firewall, later, modes, settings, unit};
-use crate::desired::address::{self, Chosen};
+use crate::desired::address::{self, Chosen, Lack};
 use crate::desired::{Desired, FileSpec, firewall as table, kubelet, paths, units};
 use crate::reason::Reason;
 
@@ -91,10 +91,12 @@ fn retired(view: View<'_>, desired: &Desired) -> Vec<Step> {
 /// stands in the kubelet's unit stays, and nothing is restarted for want of a cable or of DHCP.
 fn address(view: View<'_>) -> Result<Option<Chosen>, Verdict> {
     let wait = |reason, message| Verdict::Unmet { reason, message, until: Some(later(view.now)) };
-    let chosen =
-        address::choose(view.config, &view.observed.facts).map_err(|why| wait(Reason::NodeAddress, why))?;
+    let chosen = address::choose(view.config, &view.observed.facts).map_err(|lack| match lack {
+        Lack::Trouble(why) => wait(Reason::NodeAddress, why),
+        Lack::NotYet(why) => wait(Reason::ApiUnreachable, why),
+    })?;
     let server = &view.config.cluster.server;
-    let is_routed = server.host().parse().is_ok_and(|host: std::net::IpAddr| !host.is_loopback());
+    let is_routed = server.address().is_some_and(|address| !address.is_loopback());
     if chosen.is_none() && is_routed {
         let message = format!("there is no route to `{server}`, and node.address is not set");
         return Err(wait(Reason::ApiUnreachable, message));

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 
 use super::{Step, Verdict, View};
 use crate::desired::node::taints;
-use crate::desired::{FileSpec, paths};
+use crate::desired::{FileSpec, address, paths};
 use crate::ports::Failure;
 use crate::ports::cluster::Seen;
 use crate::reason::Reason;
@@ -70,7 +70,9 @@ pub(super) fn ready(view: View<'_>) -> Verdict {
         );
     }
     let uid = node.metadata.uid.clone().unwrap_or_default() + "\n";
-    match super::host::write(view, &FileSpec::new(paths::joined(), uid, 0o600)) {
+    let kept = address::to_remember(view.config, &view.observed.facts);
+    let remembered = uid + &kept.map_or_else(String::new, |address| format!("{address}\n"));
+    match super::host::write(view, &FileSpec::new(paths::joined(), remembered, 0o600)) {
         Ok(Some(step)) => Verdict::Act(vec![step]),
         Ok(None) => Verdict::Satisfied(match keeps_pods_away(view, node) {
             told if told.is_empty() => "the Node is Ready".to_owned(),

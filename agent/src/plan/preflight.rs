@@ -1,10 +1,13 @@
 //! Checks before joining: a name, what was found, what helps. Pure; `kn-agent check` prints them.
 
+use std::borrow::Cow;
+
 use super::{
     Verdict, View, firewall, images, later, needs_cri_dockerd, network, programs, settings, supplied,
 };
 use crate::config::{NetworkPlugin, RuntimeKind};
-use crate::desired::{DaemonJson, address, cni, engine, paths, reserved_cgroups, runtime};
+use crate::desired::address::{self, Joined, Lack};
+use crate::desired::{DaemonJson, cni, engine, paths, reserved_cgroups, runtime};
 use crate::reason::Reason;
 
 /// A check and how it came out.
@@ -24,7 +27,7 @@ pub enum Outcome {
     /// Well: what was found.
     Passed(String),
     /// It can't be made yet: what it lacks.
-    NotYet(&'static str),
+    NotYet(Cow<'static, str>),
     /// Not well: why, and what was found.
     Failed(Reason, String),
 }
@@ -86,13 +89,12 @@ pub(super) fn is_ignored(view: View<'_>, name: &str) -> bool {
 /// Runs every check on what was observed.
 pub fn checks(view: View<'_>) -> Vec<Check> {
     let config = view.config;
-    let mut outcomes = vec![("kubelet", programs::kubelet(view).into())];
+    let mut outcomes = vec![("kubelet", programs::kubelet(view).into()), ("address", node_address(view))];
     outcomes.extend(settings::checks(view));
     let mut found: Vec<(&'static str, Found)> = of_engine(view).into();
     found.extend([
         ("cgroup-driver", cgroup_driver(view)),
         ("swap", swap(view)),
-        ("address", node_address(view)),
         ("sandbox-image", sandbox_image(view)),
     ]);
     if config.proxy.enabled {
@@ -225,22 +227,25 @@ fn swap(view: View<'_>) -> Found {
 }
 
 /// The kubelet looks for the address it is given among the interfaces', and goes on without any where it is not there.
-fn node_address(view: View<'_>) -> Found {
+fn node_address(view: View<'_>) -> Outcome {
     let facts = &view.observed.facts;
-    let trouble = |why| (Reason::NodeAddress, why);
-    let chosen = address::choose(view.config, facts).map_err(trouble)?;
     if let Some(why) = address::is_nowhere(view.config, facts) {
-        return Err(trouble(why));
+        return Outcome::Failed(Reason::NodeAddress, why);
     }
-    Ok(chosen.map_or_else(
-        || {
-            format!(
-                "the kubelet's own choice: {} has no address to look for a route to",
-                view.config.cluster.server
-            )
-        },
-        |chosen| chosen.to_string(),
-    ))
+    match address::choose(view.config, facts) {
+        Ok(Some(chosen)) => Outcome::Passed(chosen.to_string()),
+        Ok(None) => {
+            let server = &view.config.cluster.server;
+            let why = match facts.joined {
+                Joined::As(_) => "as when it joined".to_owned(),
+                Joined::No if server.address().is_some() => format!("there is no way to {server}"),
+                Joined::No => format!("{server} is on this machine"),
+            };
+            Outcome::Passed(format!("the kubelet's own choice: {why}"))
+        }
+        Err(Lack::NotYet(why)) => Outcome::NotYet(why.into()),
+        Err(Lack::Trouble(why)) => Outcome::Failed(Reason::NodeAddress, why),
+    }
 }
 
 fn of_network(view: View<'_>) -> Vec<(&'static str, Found)> {

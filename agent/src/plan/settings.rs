@@ -1,6 +1,8 @@
 //! Settings: what the operator wrote into kubelet's and kube-proxy's own configuration, against the versions that are
 //! installed. It is refused before anything is written: both programs would take a mistyped field with a line in a log.
 
+use std::borrow::Cow;
+
 use super::preflight::{self, Outcome};
 use super::{Verdict, View, later, modes};
 use crate::desired::Program;
@@ -8,7 +10,7 @@ use crate::desired::versions::check::{Check, Finding, State};
 use crate::reason::Reason;
 
 /// What a check of a version's settings lacks.
-const NOT_YET: Outcome = Outcome::NotYet("the kubelet has not told its version");
+const NOT_YET: Outcome = Outcome::NotYet(Cow::Borrowed("the kubelet has not told its version"));
 
 /// A check each for fields and flags, of kube-proxy and for its mode where it is ours.
 pub(super) fn checks(view: View<'_>) -> Vec<(&'static str, Outcome)> {

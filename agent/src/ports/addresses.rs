@@ -39,7 +39,8 @@ fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip())))
 }
 
-fn reaches_out(address: IpAddr) -> bool {
+/// Whether other machines may reach it: it is none of loopback and none of one link only.
+pub(crate) fn reaches_out(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),

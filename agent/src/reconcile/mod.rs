@@ -164,6 +164,7 @@ impl Reconciler {
             Wake::Proxy(asked) => self.facts.proxy = *asked,
             Wake::Engine(info) => self.engine = Some(info),
             Wake::Access(access) => self.access = Some(access),
+            Wake::Route(found) => self.facts.by_name = found,
             Wake::BusLost => {
                 tracing::warn!("the connection to the system bus was lost; connecting anew");
                 self.connect_systemd().await;
@@ -220,6 +221,7 @@ impl Reconciler {
         self.follow_programs(&observed, &plan);
         self.follow_files(&plan);
         self.follow_token();
+        self.follow_route();
         for (&phase, verdict) in &plan.verdicts {
             if let Verdict::Act(steps) = verdict {
                 self.start(phase, steps.clone());
@@ -332,10 +334,11 @@ impl Reconciler {
         let flags = self.with_flags();
         let kind = self.target.config.runtime.kind;
         let engine;
-        (self.facts.kubelet, self.facts.proxy, engine) = futures::join!(
+        (self.facts.kubelet, self.facts.proxy, engine, self.facts.by_name) = futures::join!(
             facts::ask(&self.facts.kubelet, flags.0),
             facts::ask(&self.facts.proxy, flags.1),
-            runtime::info(&self.target.root, kind)
+            runtime::info(&self.target.root, kind),
+            programs::route_once(&self.target.config, &self.facts)
         );
         self.engine = Some(engine);
         let (mut observed, desired) = self.look().await;

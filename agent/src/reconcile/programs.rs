@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{Reconciler, Wake};
-use crate::desired::{Program, engine, units};
-use crate::observe::{Observed, access, active_since, facts, runtime};
+use crate::config::Config;
+use crate::desired::address::{self, ByName};
+use crate::desired::{Facts, Program, engine, units};
+use crate::observe::{Observed, access, active_since, facts, route, runtime};
 use crate::plan::{Phase, Plan, Verdict};
 use crate::ports::cluster::Seen;
 
@@ -18,6 +20,15 @@ const MENDED_AGAIN: Duration = Duration::from_secs(10);
 
 /// The pause before a program is executed again that failed: each time costs up to 30 s.
 const EXECUTE_AGAIN: Duration = Duration::from_secs(10);
+
+/// The pause before the API server's name is looked up again, where it led nowhere.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a person waits for a name service.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The name under which the way to the API server is asked for.
+const ROUTE: &str = "route";
 
 /// The name under which the kubelet is asked.
 pub(super) const KUBELET: &str = "kubelet";
@@ -87,6 +98,33 @@ impl Reconciler {
         self.watches.insert(KUBELET.to_owned(), self.background.spawn(ask));
     }
 
+    /// Looks an API server up that goes by a name, while the node's address hangs on that.
+    pub(super) fn follow_route(&mut self) {
+        let is_asked = address::is_looked_up(&self.target.config, &self.facts);
+        if !is_asked || address::is_outdated(&self.facts) {
+            self.drop_watches(ROUTE);
+            self.facts.by_name = ByName::Unknown;
+        }
+        if !is_asked {
+            return;
+        }
+        if self.watches.contains_key(ROUTE) {
+            return;
+        }
+        let (config, wake) = (self.target.config.clone(), self.wake.clone());
+        let ask = async move {
+            loop {
+                let found = route::by_name(&config).await;
+                let failed = matches!(found, ByName::Failed(_));
+                if wake.send(Wake::Route(found)).await.is_err() || !failed {
+                    return;
+                }
+                tokio::time::sleep(LOOK_UP_AGAIN).await;
+            }
+        };
+        self.watches.insert(ROUTE.to_owned(), self.background.spawn(ask));
+    }
+
     fn follow_engine(&mut self, since: u64) {
         let name = format!("engine {since}");
         if self.watches.contains_key(&name) {
@@ -113,6 +151,15 @@ impl Reconciler {
         self.drop_watches("engine ");
         self.engine = None;
     }
+}
+
+/// The same once, for a person who waits.
+pub(super) async fn route_once(config: &Config, facts: &Facts) -> ByName {
+    if !address::is_looked_up(config, facts) {
+        return ByName::Unknown;
+    }
+    let found = tokio::time::timeout(PATIENCE, route::by_name(config)).await;
+    found.unwrap_or_else(|_| ByName::Failed(format!("no answer within {PATIENCE:?}")))
 }
 
 /// Asks a program for its version until it has told it.

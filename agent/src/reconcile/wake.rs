@@ -3,7 +3,7 @@
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{Node, Service};
 
-use crate::desired::Program;
+use crate::desired::{Program, address::ByName};
 use crate::observe::access::Access;
 use crate::observe::{Fact, runtime};
 use crate::ports::cluster::Seen;
@@ -18,6 +18,7 @@ pub(super) enum Wake {
     Proxy(Box<Program>),
     Engine(Fact<runtime::Info>),
     Access(Result<Access, String>),
+    Route(ByName),
     Files,
     UnitFiles,
     Token,
@@ -35,6 +36,7 @@ impl std::fmt::Debug for Wake {
             Self::Proxy(_) => "kube-proxy",
             Self::Engine(_) => "engine",
             Self::Access(_) => "access",
+            Self::Route(_) => "route",
             Self::Files => "files",
             Self::UnitFiles => "unit files",
             Self::Token => "token",

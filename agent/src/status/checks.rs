@@ -102,7 +102,11 @@ mod tests {
             "worker-1",
             &[
                 check("kubelet", Outcome::Passed("/usr/bin/kubelet 1.36.0".to_owned()), false),
-                check("kubelet-config", Outcome::NotYet("the kubelet has not told its version"), false),
+                check(
+                    "kubelet-config",
+                    Outcome::NotYet("the kubelet has not told its version".into()),
+                    false,
+                ),
                 check("kube-proxy", missing("no executable `kube-proxy` in /usr/bin"), true),
                 check("cri-dockerd", missing("no executable `cri-dockerd` in /usr/bin"), false),
             ],

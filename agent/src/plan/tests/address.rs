@@ -4,7 +4,7 @@ use super::messages::{check_said, joined, preflight, text};
 use super::world::World;
 use super::{Phase, Verdict, settle};
 use crate::config::Config;
-use crate::desired::address::Found;
+use crate::desired::address::{ByName, Found, Joined};
 use crate::desired::{Facts, address, kubelet};
 use crate::observe::{Observed, facts};
 use crate::ports::addresses::LocalAddress;
@@ -200,4 +200,82 @@ fn what_is_missing_for_a_moment_changes_nothing_and_what_a_program_said_lasts_as
     fresh.kubelet.path = None;
     let after = facts::after(&before, fresh.clone(), None);
     assert_eq!((after.route_address, after.kubelet.version), (fresh.route_address, None));
+}
+
+/// A machine whose API server goes by a name: whether it has joined, what the unit has, and what is found of the name.
+fn by_name(joined: Joined, written: Option<&str>, found: ByName) -> impl FnOnce(&mut Config, &mut Observed) {
+    let written = written.map(|address| address.parse().unwrap());
+    move |config, observed| {
+        config.cluster.server = "https://api.example.com:6443".parse().unwrap();
+        let facts = &mut observed.facts;
+        (facts.route_address, facts.addresses) = (None, has(&MACHINE));
+        (facts.joined, facts.written_address, facts.by_name) = (joined, written, found);
+    }
+}
+
+#[test]
+fn name_of_the_api_server_is_looked_up_to_join_and_the_address_stays() {
+    let told = |joined, written, found: &ByName| {
+        let mut world = World::fresh();
+        world.edit(by_name(joined, written, found.clone()));
+        let facts = &world.observed.facts;
+        let remembered = address::to_remember(&world.config, facts).map(|address| address.to_string());
+        (address::is_looked_up(&world.config, facts), check_said(&world, "address"), remembered)
+    };
+    let ok = |looked_up, said: &str, remembered: Option<&str>| {
+        (looked_up, format!("ok: {said}"), remembered.map(str::to_owned))
+    };
+    let route = ByName::Route("10.9.0.77".parse().unwrap());
+    let by_route = ok(true, "10.9.0.77, from the route to the API server", Some("10.9.0.77"));
+    let kubelets = |why: &str| format!("the kubelet's own choice: {why}");
+    // The unit of an earlier life has no say.
+    for written in [None, Some("10.0.0.2")] {
+        assert_eq!(told(Joined::No, written, &route), by_route);
+        assert_eq!(
+            told(Joined::No, written, &ByName::Here),
+            ok(true, &kubelets("https://api.example.com:6443 is on this machine"), None)
+        );
+    }
+    // Whatever the name leads to once it has joined, and whoever edits the unit.
+    let (own, gone) = ("10.0.0.2".parse().unwrap(), "10.9.0.99".parse().unwrap());
+    let stays = ok(false, "10.0.0.2, the one it has been", Some("10.0.0.2"));
+    for found in [route, ByName::Here, ByName::Unknown, ByName::Failed("no such name".to_owned())] {
+        assert_eq!(told(Joined::As(Some(own)), Some("10.9.0.77"), &found), stays);
+        // It joined when this was not remembered yet.
+        assert_eq!(told(Joined::As(None), Some("10.0.0.2"), &found), stays);
+        assert_eq!(told(Joined::As(None), None, &found), ok(false, &kubelets("as when it joined"), None));
+        let (_, said, remembered) = told(Joined::As(Some(gone)), None, &found);
+        let why = "NodeAddress: no interface has 10.9.0.99, with which this node joined";
+        assert!(said.starts_with(why) && remembered.as_deref() == Some("10.9.0.99"), "{said} {remembered:?}");
+    }
+    // The address has left this machine since it was looked up.
+    let outdated = ByName::Route(gone);
+    assert_eq!(told(Joined::No, None, &outdated).1, "not yet: looking up `api.example.com`");
+}
+
+#[test]
+fn nothing_is_written_or_restarted_while_the_way_to_a_named_api_server_is_not_known() {
+    let failed = ByName::Failed("no such name".to_owned());
+    for (found, why) in [
+        (ByName::Unknown, "ApiUnreachable: looking up `api.example.com`"),
+        (failed.clone(), "ApiUnreachable: cannot look up `api.example.com`: no such name"),
+    ] {
+        let mut world = World::fresh();
+        world.edit(by_name(Joined::No, None, found));
+        settle(&mut world);
+        assert_eq!(text(&world.plan().verdicts[&Phase::Host]), why);
+    }
+    // A node that runs, whose interface has lost its address for a while, as before DHCP.
+    let own = Joined::As("10.0.0.2".parse().ok());
+    let mut world = World::fresh();
+    world.edit(by_name(own, None, failed));
+    assert!(settle(&mut world).is_ready());
+    world.observed.facts.addresses = has(&[("eth1", "10.9.0.77")]);
+    let plan = world.plan();
+    let host = text(&plan.verdicts[&Phase::Host]);
+    assert!(
+        host.starts_with("NodeAddress: no interface has 10.0.0.2, with which this node joined"),
+        "{host}"
+    );
+    assert!(plan.steps().next().is_none());
 }
