@@ -47,7 +47,7 @@ pub fn demo(artefacts: &Artefacts) -> Result<()> {
 
     steps.step("a pod and a Service");
     workload::prove(&control_plane, &node)?;
-    workload::prove_reachable(&control_plane)?;
+    workload::prove_reachable(&control_plane, &node)?;
 
     steps.step("what the machine has now");
     for Trace { what, found, .. } in traces::of(&node)? {

@@ -81,7 +81,7 @@ fn ready(cell: Cell, control_plane: &ControlPlane, node: &Node, begun: Instant) 
     ensure!(runtime.starts_with(cell.stack.runtime(cell.suite)), "it runs {runtime}");
     ensure!(system.starts_with(&format!("Debian GNU/Linux {}", cell.suite.number())), "it is {system}");
     workload::prove(control_plane, node)?;
-    workload::prove_reachable(control_plane)?;
+    workload::prove_reachable(control_plane, node)?;
     let tables = node.sh(TABLES, &[])?;
     let has = (tables.contains(":KUBE-SVC-"), tables.contains("table ip kube-proxy"));
     ensure!(

@@ -77,7 +77,7 @@ fn kubernetes_1_36_goes_from_iptables_to_nftables_and_back_and_not_to_ipvs_here(
     scenario.configure(&scenario.fresh_config()?)?;
     scenario.wait_ready(JOIN)?;
     lab::prove_workload(&scenario.control_plane, node)?;
-    lab::prove_reachable(&scenario.control_plane)?;
+    lab::prove_reachable(&scenario.control_plane, node)?;
     let check = node.try_exec(&["kn-agent", "check"])?;
     ensure!(check.stdout.contains("✓ proxy-mode        iptables"), "{check:?}");
     ensure!(!tables(&scenario)?.contains("table ip kube-proxy"));
